@@ -1,0 +1,51 @@
+//! The one place that writes to the terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Hands out stdout (data) and stderr (everything else), with or without colour.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    color: bool,
+}
+
+impl Printer {
+    /// A printer for this process: colour only on a terminal, never with `NO_COLOR`.
+    pub fn new() -> Self {
+        let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { color: io::stderr().is_terminal() && !forbidden }
+    }
+
+    /// Whether messages are coloured.
+    pub fn has_color(self) -> bool {
+        self.color
+    }
+
+    /// Writes data to stdout, with a final newline.
+    pub fn data(self, text: &str) {
+        // A closed pipe is the reader's choice, not an error.
+        let _ = writeln!(io::stdout().lock(), "{text}");
+    }
+
+    /// Writes a message to stderr, with a final newline.
+    pub fn message(self, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Writes `error: …` to stderr.
+    pub fn error(self, text: &str) {
+        let label = if self.color { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
+        self.message(&format!("{label}: {text}"));
+    }
+
+    /// Writes `hint: …` to stderr, after a blank line.
+    pub fn hint(self, text: &str) {
+        let label = if self.color { "\u{1b}[1;36mhint\u{1b}[0m" } else { "hint" };
+        self.message(&format!("\n{label}: {text}"));
+    }
+}
+
+impl Default for Printer {
+    fn default() -> Self {
+        Self::new()
+    }
+}

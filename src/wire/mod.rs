@@ -1,0 +1,13 @@
+//! What crosses a boundary: worker frames and messages, payload segments, job JSON, backends.
+//!
+//! A frame is a fixed header, a `MessagePack` head and raw buffers; buffers are never encoded.
+//! Knows the endpoint's words; must never know who sends.
+
+pub mod backend;
+pub mod error;
+pub mod frame;
+pub mod message;
+
+pub use backend::{Backend, BoxFuture};
+pub use error::WireError;
+pub use frame::{Frame, FrameKind};
