@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 pub use environment::Environments;
 pub use host::HostPython;
+pub use installed::shell_quote;
 pub use mode::DepsMode;
 pub use progress::{Progress, ProgressKind, Reporter};
 pub use system::{Missing, check_system};

@@ -69,7 +69,7 @@ fn install_command(name: &str) -> String {
         .iter()
         .find(|(program, _)| find_on_path(program).is_some())
         .map_or("sudo apt-get install", |(_, command)| command);
-    format!("{command} {name}")
+    format!("{command} {}", super::shell_quote(name))
 }
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
