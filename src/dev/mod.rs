@@ -7,13 +7,16 @@ mod answer;
 mod app;
 mod balanced;
 mod console;
+mod dotenv;
 mod error;
 mod guard;
+mod keep;
 mod listen;
 mod openapi;
 mod pages;
 mod pattern;
 mod queue;
+mod specs;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -27,10 +27,10 @@ use crate::wire::{Backend, BoxFuture};
 
 /// Echoes jobs and requests; a few inputs make it fail.
 #[derive(Default)]
-pub(super) struct FakeBackend {
+pub(in crate::dev) struct FakeBackend {
     jobs: Mutex<BTreeMap<String, JobView>>,
     /// Told when the receiver of a stream went away.
-    pub(super) gone: Mutex<Option<oneshot::Sender<()>>>,
+    pub(in crate::dev) gone: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 fn view(id: &str, status: JobStatus) -> JobView {
@@ -166,7 +166,7 @@ impl Backend for FakeBackend {
 
 /// A terminal that keeps its lines.
 #[derive(Clone, Default)]
-pub(super) struct Lines(pub(super) Arc<Mutex<Vec<String>>>);
+pub(in crate::dev) struct Lines(pub(super) Arc<Mutex<Vec<String>>>);
 
 impl Terminal for Lines {
     fn line(&self, text: &str) {
@@ -179,17 +179,17 @@ impl Terminal for Lines {
 }
 
 /// A running server.
-pub(super) struct Server {
-    pub(super) app: Arc<App>,
-    pub(super) backend: Arc<FakeBackend>,
-    pub(super) lines: Lines,
-    pub(super) port: u16,
+pub(in crate::dev) struct Server {
+    pub(in crate::dev) app: Arc<App>,
+    pub(in crate::dev) backend: Arc<FakeBackend>,
+    pub(in crate::dev) lines: Lines,
+    pub(in crate::dev) port: u16,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
 
 /// Starts a server for `project`.
-pub(super) async fn start(project: Project, describe: Describe) -> Server {
+pub(in crate::dev) async fn start(project: Project, describe: Describe) -> Server {
     let backend = Arc::new(FakeBackend::default());
     let lines = Lines::default();
     let console = Arc::new(Console::new(Box::new(lines.clone())));
@@ -212,18 +212,18 @@ pub(super) async fn start(project: Project, describe: Describe) -> Server {
 
 /// An answer as read.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+pub(in crate::dev) struct Answer {
+    pub(in crate::dev) status: u16,
+    pub(in crate::dev) head: String,
+    pub(in crate::dev) body: Vec<u8>,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::dev) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::dev) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(": ")?;
             key.eq_ignore_ascii_case(name).then_some(value)
@@ -232,16 +232,16 @@ impl Answer {
 }
 
 impl Server {
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(in crate::dev) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &str) -> Answer {
+    pub(in crate::dev) async fn post(&self, path: &str, body: &str) -> Answer {
         // What curl sends with `-d` and no header.
         self.send("POST", path, &[("content-type", "application/x-www-form-urlencoded")], body).await
     }
 
-    pub(super) async fn send(
+    pub(in crate::dev) async fn send(
         &self,
         method: &str,
         path: &str,
@@ -262,7 +262,7 @@ impl Server {
     }
 
     /// Sends a request and leaves the answer to be read.
-    pub(super) async fn open(
+    pub(in crate::dev) async fn open(
         &self,
         method: &str,
         path: &str,
@@ -284,7 +284,7 @@ impl Server {
         stream
     }
 
-    pub(super) async fn stop(self) {
+    pub(in crate::dev) async fn stop(self) {
         self.stop.send(true).expect("server");
         tokio::time::timeout(Duration::from_secs(5), self.task).await.expect("drained").expect("no panic");
     }
@@ -304,7 +304,7 @@ fn dechunk(mut rest: &[u8]) -> Vec<u8> {
 }
 
 /// A project with the given files.
-pub(super) fn project(files: Vec<ProjectFile>) -> Project {
+pub(in crate::dev) fn project(files: Vec<ProjectFile>) -> Project {
     Project {
         root: PathBuf::from("/project"),
         app: "shop".to_owned(),
@@ -315,7 +315,7 @@ pub(super) fn project(files: Vec<ProjectFile>) -> Project {
 }
 
 /// The same project with a syntax error in `file`.
-pub(super) fn with_error(mut project: Project, file: &str) -> Project {
+pub(in crate::dev) fn with_error(mut project: Project, file: &str) -> Project {
     let span = Span { file: PathBuf::from(file), start: 0, end: 1 };
     project.diagnostics.push(Diagnostic {
         severity: Severity::Error,
@@ -329,7 +329,7 @@ pub(super) fn with_error(mut project: Project, file: &str) -> Project {
 }
 
 /// A file with endpoints.
-pub(super) fn file(path: &str, endpoints: Vec<DeclaredEndpoint>) -> ProjectFile {
+pub(in crate::dev) fn file(path: &str, endpoints: Vec<DeclaredEndpoint>) -> ProjectFile {
     let stem = path.trim_end_matches(".py");
     ProjectFile {
         path: PathBuf::from(path),
@@ -396,7 +396,7 @@ fn parameters(names: &[&str]) -> (Vec<Parameter>, Value) {
 }
 
 /// A function; a parameter's name with `?` has a default.
-pub(super) fn function(name: &str, names: &[&str]) -> Callable {
+pub(in crate::dev) fn function(name: &str, names: &[&str]) -> Callable {
     let (parameters, input_schema) = parameters(names);
     Callable {
         name: name.to_owned(),
@@ -413,12 +413,12 @@ pub(super) fn function(name: &str, names: &[&str]) -> Callable {
 }
 
 /// A queue-based endpoint with one function.
-pub(super) fn queue(name: &str, callable: &str, names: &[&str]) -> DeclaredEndpoint {
+pub(in crate::dev) fn queue(name: &str, callable: &str, names: &[&str]) -> DeclaredEndpoint {
     endpoint(name, EndpointKind::Queue, vec![function(callable, names)])
 }
 
 /// A queue-based endpoint with a class.
-pub(super) fn class(name: &str, class: &str, methods: &[&str]) -> DeclaredEndpoint {
+pub(in crate::dev) fn class(name: &str, class: &str, methods: &[&str]) -> DeclaredEndpoint {
     let mut callable = function(class, &[]);
     let declare = |method: &&str| {
         let (parameters, input_schema) = parameters(&["a"]);
@@ -437,7 +437,7 @@ pub(super) fn class(name: &str, class: &str, methods: &[&str]) -> DeclaredEndpoi
 }
 
 /// A load-balanced endpoint: method, path, function, parameters.
-pub(super) fn balanced(name: &str, routes: &[(Method, &str, &str, &[&str])]) -> DeclaredEndpoint {
+pub(in crate::dev) fn balanced(name: &str, routes: &[(Method, &str, &str, &[&str])]) -> DeclaredEndpoint {
     let callables = routes
         .iter()
         .map(|(method, path, name, names)| {

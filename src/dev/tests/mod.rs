@@ -1,4 +1,4 @@
 //! The dev server over real HTTP, on a fake backend.
 
-mod fake;
+pub(in crate::dev) mod fake;
 mod requests;
