@@ -1,6 +1,7 @@
 //! A validated endpoint configuration.
 
 use super::value::Value;
+pub use crate::catalog::GpuChoice;
 
 /// How an endpoint takes its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -12,15 +13,6 @@ pub enum EndpointKind {
     LoadBalanced,
     /// A client for something that exists already (`id=`) or an image (`image=`).
     Client,
-}
-
-/// One entry of `gpu=`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GpuChoice {
-    /// A member of `GpuGroup`, by member name (`ANY` included).
-    Group(String),
-    /// A member of `GpuType`, by member name (`ANY` included).
-    Type(String),
 }
 
 /// What an endpoint runs on.
