@@ -170,7 +170,7 @@ class Worker:
                 buffers = [self._exactly(size) for size in sizes]
                 frame = Frame(kind, flags, call_id, unpack(head) if head else None, buffers)
                 if kind == OUTPUT:
-                    self.lines.append((frame.head["stream"], call_id, frame.head["job"], buffers[0].decode()))
+                    self.lines.append((frame.head["stream"], call_id, frame.head["job"], buffers[0].decode().rstrip("\n")))
                 elif flags & FROM_WORKER:
                     self.nested.put(frame)
                 else:

@@ -137,7 +137,7 @@ class Calls:
             if is_async(function) or self.program.max_concurrency == 1:
                 self._settle(call, function(*positional, **named))
             else:
-                self._executor().submit(call.context.copy().run, self._call_in_thread, call, partial(function, *positional, **named))
+                self.executor().submit(call.context.copy().run, self._call_in_thread, call, partial(function, *positional, **named))
         except BaseException as error:
             self.fail_with(call, error)
 
@@ -222,15 +222,19 @@ class Calls:
 
     def fail_with(self, call: Call, error: BaseException) -> None:
         """End a call with an exception."""
-        if isinstance(error, Refused):
-            found = error.report
-        elif isinstance(error, asyncio.CancelledError) and call.is_cancelled:
-            found = cancelled()
+        if isinstance(error, asyncio.CancelledError) and call.is_cancelled:
+            self.fail(call, cancelled())
         else:
-            found = report.raised(error)
-            if isinstance(error, SystemExit):
-                found["message"] = f"the function called sys.exit({error.code!r})"
-        self.fail(call, found)
+            self.fail(call, self.report_of(error))
+
+    def report_of(self, error: BaseException) -> dict[str, Any]:
+        """Return the report of what a call raised."""
+        if isinstance(error, Refused):
+            return error.report
+        found = report.raised(error)
+        if isinstance(error, SystemExit):
+            found["message"] = f"the function called sys.exit({error.code!r})"
+        return found
 
     def fail(self, call: Call, found: dict[str, Any]) -> None:
         """End a call with a report."""

@@ -67,6 +67,23 @@ def to_json(result: Any) -> bytes:
         raise Refused(_unencodable(result, error)) from None
 
 
+def refuse_not_finite(result: Any) -> None:
+    """Raise `Refused` for NaN and infinities, which FastAPI would turn into null, or fail on."""
+    try:
+        json.dumps(result, allow_nan=False, skipkeys=True, default=_inside)
+    except ValueError as error:
+        if "JSON compliant" in str(error):
+            raise Refused(_unencodable(result, error)) from None
+    except Exception:
+        # What FastAPI makes of it is FastAPI's business.
+        return
+
+
+def _inside(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return dump() if dump is not None and not isinstance(value, type) else None
+
+
 def _dump_json(value: Any) -> bytes:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)

@@ -98,11 +98,11 @@ class Lines(io.TextIOBase):
             # A progress bar: what a terminal would still show.
             line = line[line.rindex("\r") + 1 :]
         for start in range(0, max(len(line), 1), LINE_LIMIT):
-            data = line[start : start + LINE_LIMIT].encode("utf-8", "backslashreplace")
+            data = line[start : start + LINE_LIMIT].encode("utf-8", "backslashreplace") + b"\n"
             try:
                 self._link.output(call_id, job, self._descriptor == 2, data)
             except (ConnectionError, RuntimeError):
-                os.write(self._descriptor, data + b"\n")
+                os.write(self._descriptor, data)
 
 
 class _Bytes(io.RawIOBase):
