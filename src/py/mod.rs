@@ -13,4 +13,6 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::cli::cli_main;
+    #[pymodule_export]
+    use super::worker::WorkerLink;
 }
