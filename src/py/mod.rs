@@ -5,6 +5,10 @@
 
 mod call;
 mod cli;
+mod dotenv;
+mod endpoint;
+mod enums;
+mod errors;
 mod worker;
 
 use pyo3::prelude::*;
@@ -13,4 +17,13 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::cli::cli_main;
+    #[pymodule_export]
+    use super::dotenv::read_dotenv;
+    #[pymodule_export]
+    use super::endpoint::{EndpointBase, bare_name};
+    #[pymodule_export]
+    use super::enums::{
+        cpu_max_disk, data_center_values, enum_table, find_data_center, gpu_ids, normalize_gpu_ids,
+        parameter_table, parse_gpu_ids, suggest, unknown_data_center, unknown_member,
+    };
 }
