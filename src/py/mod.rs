@@ -3,18 +3,24 @@
 //! The only room that names `pyo3`. A function here extracts, releases the GIL, calls one function
 //! below, and converts. Holds no business logic.
 
+mod buffer;
 mod call;
 mod cli;
 mod dotenv;
+mod embedded;
 mod endpoint;
 mod enums;
 mod errors;
+mod payload;
+mod runtime;
 mod worker;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::call::{Items, call, declare, shutdown, stream};
     #[pymodule_export]
     use super::cli::cli_main;
     #[pymodule_export]

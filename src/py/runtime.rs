@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::buffer;
+use super::embedded::Embedded;
 
 type Delivery = Box<dyn FnOnce(Python<'_>) + Send>;
 
@@ -32,6 +33,8 @@ pub(super) struct Context {
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
     deliveries: Mutex<Option<mpsc::Sender<Delivery>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// The platform of a process that is no worker.
+    pub(super) embedded: OnceLock<Embedded>,
 }
 
 static CURRENT: AtomicPtr<Context> = AtomicPtr::new(std::ptr::null_mut());
@@ -75,14 +78,16 @@ impl Context {
             .enable_all()
             .build()?;
         let (sender, receiver) = mpsc::channel::<Delivery>();
-        let thread =
-            std::thread::Builder::new().name("flash-delivery".to_owned()).spawn(move || deliver(&receiver))?;
+        let thread = std::thread::Builder::new()
+            .name("flash-delivery".to_owned())
+            .spawn(move || deliver(&receiver))?;
         Ok(Self {
             process: std::process::id(),
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             deliveries: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
+            embedded: OnceLock::new(),
         })
     }
 
