@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 VALUE: tuple[str, ...] = ("value",)
 
+#: Names of the script's module: here, and in a worker that has loaded it.
+_MAIN = ("__main__", "__flash_main__")
+
 
 def place(endpoint: Endpoint) -> tuple[str, ...]:
     """Return ``("script", file)``, ``("module", root, module, file)`` or ``("value",)``.
@@ -50,7 +53,7 @@ def _place_of(target: Any, decorated: Any) -> tuple[str, ...]:
     if not isinstance(file, str) or not os.path.isfile(file) or not _is_from(target, file):
         return VALUE
     file = os.path.abspath(file)
-    if module_name == "__main__":
+    if module_name in _MAIN:
         return ("script", file) if _is_plain_script(module) else VALUE
     return _module_place(module, file)
 
