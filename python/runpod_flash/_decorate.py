@@ -36,6 +36,10 @@ def decorate(endpoint: Endpoint, target: Any) -> Any:
     endpoint._qb_target = target
     if _is_own(endpoint.name):
         _mark(target, endpoint, config)
+        from . import _context
+
+        if _context.loading:
+            _context.guard(target)
         return target
     if isinstance(target, type):
         decorated = _class(endpoint, target)
