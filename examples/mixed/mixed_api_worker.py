@@ -30,4 +30,4 @@ async def run_gpu_inference(input: dict[str, Any]) -> dict[str, Any]:
     random = np.random.default_rng(input["seed"])
     left, right = random.standard_normal((2, input["size"], input["size"]))
     product = left @ right
-    return {"trace": round(float(product.trace()), 6), "norm": round(float(np.linalg.norm(product)), 6)}
+    return {"trace": round(float(product.trace()), 3), "norm": round(float(np.linalg.norm(product)), 3)}

@@ -4,7 +4,7 @@ Call it:
 
     curl -X POST localhost:8888/two_queues/gpu_worker/preprocess/runsync \
         -d '{"input": {"data": {"rows": [[1, 2], [3, 6]]}}}'
-    curl -X POST localhost:8888/two_queues/gpu_worker/run_model/runsync -d '{"input": {"rows": [[0, 1], [1, 0]]}}'
+    curl -X POST localhost:8888/two_queues/gpu_worker/run_model/runsync -d '{"input": {"rows": [[0, 1], [2, 2]]}}'
 """
 
 from typing import Any
