@@ -270,8 +270,7 @@ mod tests {
 
     #[test]
     fn gpu_ids_of_every_type_are_those_of_every_pool() {
-        let types: Vec<_> =
-            GPU_TYPES[1..].iter().map(|gpu| GpuChoice::Type(gpu.member.to_owned())).collect();
+        let types: Vec<_> = GPU_TYPES[1..].iter().map(|gpu| GpuChoice::Type(gpu.member.to_owned())).collect();
         assert_eq!(gpu_ids(&types), ALL);
     }
 
