@@ -99,7 +99,7 @@ class _loading:
         _context.loading = True
 
     def __exit__(self, *_error: object) -> None:
-        _context.loading = False
+        _context.finish_loading()
 
 
 def load_module(name: str, file: str) -> types.ModuleType:
