@@ -1,0 +1,93 @@
+//! Answers that the server itself gives, in FastAPI's shapes.
+
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::wire::message::{ErrorReport, Failure};
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
+    text(status, "application/json", value.to_string())
+}
+
+/// An answer with a fixed body.
+pub(super) fn text(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// `{"detail": …}` with a status, as FastAPI answers an `HTTPException`.
+pub(super) fn detail(status: StatusCode, message: impl Into<Value>) -> Response<Body> {
+    json(status, &json!({ "detail": message.into() }))
+}
+
+/// FastAPI's 404.
+pub(super) fn not_found() -> Response<Body> {
+    detail(StatusCode::NOT_FOUND, "Not Found")
+}
+
+/// Starlette's 405, with the methods that would do.
+pub(super) fn method_not_allowed(methods: &[&str]) -> Response<Body> {
+    let mut response = detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    if let Ok(allow) = HeaderValue::from_str(&methods.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// One entry of a 422, as FastAPI lists what is wrong with a request.
+pub(super) fn invalid(kind: &str, location: &Value, message: &str, input: &Value) -> Response<Body> {
+    detail(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        json!([{ "type": kind, "loc": location, "msg": message, "input": input }]),
+    )
+}
+
+/// What a failed call answers where no job stands behind it: `detail` says what happened, and for
+/// an exception in the user's code the same three fields as a failed job's output follow.
+pub(super) fn failure(report: &ErrorReport) -> Response<Body> {
+    if report.failure == Failure::InvalidInput {
+        let list = report.detail.clone().unwrap_or_else(|| Value::from(report.message.clone()));
+        return detail(StatusCode::UNPROCESSABLE_ENTITY, list);
+    }
+    let status = match report.failure {
+        Failure::NotFound => StatusCode::NOT_FOUND,
+        Failure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        Failure::Load | Failure::Environment | Failure::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::WorkerDied => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut body = json!({ "detail": headline(report) });
+    if let (Some(object), Value::Object(output)) = (body.as_object_mut(), failure_output(report)) {
+        object.extend(output);
+    }
+    json(status, &body)
+}
+
+/// `ValueError: boom`.
+pub(super) fn headline(report: &ErrorReport) -> String {
+    match (report.error_type.as_str(), report.message.as_str()) {
+        ("", message) => message.to_owned(),
+        (kind, "") => kind.to_owned(),
+        (kind, message) => format!("{kind}: {message}"),
+    }
+}
+
+/// The failure as data: type, message, traceback of the user's frames, and a hint where there is one.
+pub(super) fn failure_output(report: &ErrorReport) -> Value {
+    let mut output = json!({
+        "error_type": report.error_type,
+        "error_message": report.message,
+        "error_traceback": report.traceback,
+    });
+    if let (Some(hint), Some(object)) = (&report.hint, output.as_object_mut()) {
+        object.insert("hint".to_owned(), Value::from(hint.clone()));
+    }
+    if let (Some(list), Some(object)) = (&report.detail, output.as_object_mut()) {
+        object.insert("detail".to_owned(), list.clone());
+    }
+    output
+}

@@ -1,0 +1,91 @@
+//! Variables for workers: the process's own, and what `.env` says now.
+//!
+//! Importing the package already put the nearest `.env` into this process. Workers inherit that, so
+//! only what the file says differently *since* has to be handed to them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The variables that code can read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Variables {
+    process: BTreeMap<String, String>,
+    /// The file, and what it says now.
+    file: Option<PathBuf>,
+    now: BTreeMap<String, String>,
+    /// Names that the shell set to something else than the file said at the start: the shell wins.
+    shell: Vec<String>,
+}
+
+impl Variables {
+    /// Reads the process's variables and the nearest `.env` from `root` upwards.
+    pub(super) fn read(root: &Path) -> Self {
+        let process = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let mut variables = Self { process, ..Self::default() };
+        variables.reload(root);
+        let said = &variables.now;
+        variables.shell = said
+            .iter()
+            .filter(|(name, value)| variables.process.get(*name).is_some_and(|known| known != *value))
+            .map(|(name, _)| name.clone())
+            .collect();
+        variables
+    }
+
+    /// Variables that stand for a process's own.
+    #[cfg(test)]
+    pub(super) fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {
+        let process = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { process, ..Self::default() }
+    }
+
+    /// Reads `.env` again.
+    pub(super) fn reload(&mut self, root: &Path) {
+        self.file = root.ancestors().map(|folder| folder.join(".env")).find(|file| file.is_file());
+        self.now = self.file.as_deref().map(parse).unwrap_or_default();
+    }
+
+    /// Returns a variable's value now.
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        self.changed().remove(name).or_else(|| self.process.get(name).cloned())
+    }
+
+    /// What workers do not inherit: lines of `.env` that say something else than this process has.
+    pub(super) fn changed(&self) -> BTreeMap<String, String> {
+        self.now
+            .iter()
+            .filter(|(name, value)| !self.shell.contains(name) && self.process.get(*name) != Some(*value))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+}
+
+/// Lines that cannot be read are passed over, as python-dotenv does.
+fn parse(file: &Path) -> BTreeMap<String, String> {
+    dotenvy::from_path_iter(file).map(|lines| lines.flatten().collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::Variables;
+
+    #[test]
+    fn env_file_change_is_handed_on_unless_the_shell_set_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join(".env");
+        fs::write(&file, "PATH=/elsewhere\nSHOP_DOTENV_A=1\n").expect("write");
+        let mut variables = Variables::read(folder.path());
+        assert_eq!(variables.get("SHOP_DOTENV_A").as_deref(), Some("1"));
+        fs::write(&file, "PATH=/again\nSHOP_DOTENV_A=2\nnot a line\n").expect("write");
+        variables.reload(folder.path());
+        assert_eq!(
+            variables.changed().into_iter().collect::<Vec<_>>(),
+            [("SHOP_DOTENV_A".to_owned(), "2".to_owned())]
+        );
+        assert_ne!(variables.get("PATH").as_deref(), Some("/again"));
+    }
+}

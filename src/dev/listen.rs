@@ -1,0 +1,146 @@
+//! Sockets: which port, and what happens on it until the server stops.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use super::app::App;
+use super::error::DevError;
+
+/// How many ports are tried, from the one asked for.
+const PORTS: u16 = 20;
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bound sockets, all with one port.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    sockets: Vec<TcpListener>,
+    /// Port.
+    pub(super) port: u16,
+}
+
+impl Listeners {
+    /// Whether something outside this machine can reach them.
+    pub(super) fn is_public(&self) -> bool {
+        self.sockets.iter().any(|socket| socket.local_addr().is_ok_and(|address| !address.ip().is_loopback()))
+    }
+}
+
+/// Binds `host` at `port`, or at the next free one of the 20 from there. Port 0 takes any.
+pub(super) async fn bind(host: &str, port: u16) -> Result<Listeners, DevError> {
+    let addresses = resolve(host, port).await?;
+    let last = if port == 0 { 0 } else { port.saturating_add(PORTS - 1) };
+    for candidate in port..=last {
+        match bind_all(&addresses, candidate).await {
+            Ok(listeners) => return Ok(listeners),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(source) => return Err(DevError::Listen { host: host.to_owned(), port: candidate, source }),
+        }
+    }
+    Err(DevError::NoFreePort { host: host.to_owned(), first: port, last })
+}
+
+/// `localhost` means both loopback addresses, so that it makes no difference which one a client
+/// tries first.
+async fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>, DevError> {
+    if host == "localhost" {
+        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    }
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let failed = |source| DevError::Listen { host: host.to_owned(), port, source };
+    let found: Vec<SocketAddr> = lookup_host((bare, port)).await.map_err(failed)?.collect();
+    let mut addresses: Vec<IpAddr> = found.into_iter().map(|address| address.ip()).collect();
+    addresses.dedup();
+    if addresses.is_empty() {
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+    }
+    Ok(addresses)
+}
+
+async fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Listeners> {
+    let mut sockets: Vec<TcpListener> = Vec::new();
+    let mut port = port;
+    let mut refused = None;
+    for address in addresses {
+        match TcpListener::bind((*address, port)).await {
+            Ok(socket) => {
+                port = socket.local_addr()?.port();
+                sockets.push(socket);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            // A machine without IPv6 refuses one of the two.
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if sockets.is_empty() => Err(error),
+        _ => Ok(Listeners { sockets, port }),
+    }
+}
+
+/// Serves until `stop` says so, then lets requests in flight end. Returns when the last
+/// connection is closed.
+pub(super) async fn serve(listeners: Listeners, app: Arc<App>, stop: watch::Receiver<bool>) {
+    let connections = TaskTracker::new();
+    let accepting: Vec<_> = listeners
+        .sockets
+        .into_iter()
+        .map(|socket| tokio::spawn(accept(socket, Arc::clone(&app), stop.clone(), connections.clone())))
+        .collect();
+    for task in accepting {
+        // A task that panicked has stopped accepting; the other one may go on.
+        let _ = task.await;
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn accept(
+    socket: TcpListener,
+    app: Arc<App>,
+    mut stop: watch::Receiver<bool>,
+    connections: TaskTracker,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.spawn(converse(stream, peer, Arc::clone(&app), stop.clone()));
+            }
+            // Out of descriptors, or a client that left already: neither ends the server.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, peer: SocketAddr, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    // Small answers must not wait for more.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let app = Arc::clone(&app);
+        async move { Ok::<_, std::convert::Infallible>(app.answer(request, peer).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // A connection that breaks concerns its client alone.
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

@@ -1,0 +1,450 @@
+//! A backend that answers from a table, a project built by hand, and a client.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use serde_bytes::ByteBuf;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::dev::app::{App, Describe};
+use crate::dev::console::{Console, Terminal};
+use crate::dev::guard::Guard;
+use crate::dev::listen;
+use crate::endpoint::{EndpointConfig, EndpointKind, Hardware, JobStatus, Method, Workers};
+use crate::project::diagnostic::{Diagnostic, Label, Severity, Span};
+use crate::project::model::{MethodDeclaration, Parameter};
+use crate::project::{Callable, DeclaredEndpoint, Project, ProjectFile};
+use crate::wire::backend::{Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply};
+use crate::wire::message::{ErrorReport, Failure, HttpStartHead};
+use crate::wire::{Backend, BoxFuture};
+
+/// Echoes jobs and requests; a few inputs make it fail.
+#[derive(Default)]
+pub(in crate::dev) struct FakeBackend {
+    jobs: Mutex<BTreeMap<String, JobView>>,
+    /// Told when the receiver of a stream went away.
+    pub(in crate::dev) gone: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+fn view(id: &str, status: JobStatus) -> JobView {
+    JobView {
+        id: id.to_owned(),
+        status,
+        delay_ms: Some(0),
+        execution_ms: None,
+        worker: None,
+        output: None,
+        error: None,
+        retries: 0,
+        waiting_for: None,
+    }
+}
+
+fn boom() -> ErrorReport {
+    let mut report = ErrorReport::new(Failure::Raised, "ValueError", "boom");
+    report.traceback =
+        "Traceback (most recent call last):\n  File \"app.py\", line 3\nValueError: boom".to_owned();
+    report
+}
+
+impl Backend for FakeBackend {
+    fn call(&self, _call: Call) -> BoxFuture<'_, Result<Reply, ErrorReport>> {
+        Box::pin(async { Err(ErrorReport::new(Failure::Internal, "RuntimeError", "not a test of calls")) })
+    }
+
+    fn request<'a>(
+        &'a self,
+        endpoint: &'a str,
+        request: HttpRequest,
+    ) -> BoxFuture<'a, Result<HttpReply, ErrorReport>> {
+        Box::pin(async move {
+            if request.head.path == "/boom" {
+                return Err(boom());
+            }
+            let (send, body) = mpsc::channel(1);
+            if request.head.path == "/endless" {
+                let gone = self.gone.lock().expect("lock").take();
+                tokio::spawn(async move {
+                    while send.send(Ok(Bytes::from_static(b"tick\n"))).await.is_ok() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    if let Some(gone) = gone {
+                        let _ = gone.send(());
+                    }
+                });
+            } else {
+                let headers: BTreeMap<&str, &str> = request
+                    .head
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), std::str::from_utf8(value).unwrap_or("?")))
+                    .collect();
+                let echo = json!({
+                    "endpoint": endpoint,
+                    "method": request.head.method,
+                    "path": request.head.path,
+                    "query": request.head.query,
+                    "root_path": request.head.root_path,
+                    "body": String::from_utf8_lossy(&request.body),
+                    "content_type": headers.get("content-type"),
+                });
+                send.send(Ok(Bytes::from(echo.to_string()))).await.expect("room for one");
+            }
+            let headers = vec![(ByteBuf::from(*b"content-type"), ByteBuf::from(*b"application/json"))];
+            Ok(HttpReply { start: HttpStartHead { status: 201, headers }, body, worker: "w1".to_owned() })
+        })
+    }
+
+    fn submit<'a>(
+        &'a self,
+        endpoint: &'a str,
+        job: JobRequest,
+    ) -> BoxFuture<'a, Result<JobView, ErrorReport>> {
+        Box::pin(async move {
+            let text = String::from_utf8_lossy(&job.input).into_owned();
+            let mut done = view("sync-1", JobStatus::Completed);
+            if text.contains("raise") {
+                done.status = JobStatus::Failed;
+                done.error = Some(boom());
+            } else if text.contains("wrong") {
+                done.status = JobStatus::Failed;
+                let mut report = ErrorReport::new(Failure::InvalidInput, "ValidationError", "wrong");
+                report.detail = Some(json!([{ "type": "missing", "loc": ["body", "input", "a"] }]));
+                done.error = Some(report);
+            } else if text.contains("refuse") {
+                return Err(ErrorReport::new(
+                    Failure::Environment,
+                    "EnvironmentError",
+                    "cannot install numpy",
+                ));
+            } else {
+                let output = json!({ "endpoint": endpoint, "callable": job.callable, "input": text });
+                done.output = Some(Bytes::from(output.to_string()));
+            }
+            self.jobs.lock().expect("lock").insert("sync-1".to_owned(), done);
+            Ok(view("sync-1", JobStatus::InQueue))
+        })
+    }
+
+    fn wait<'a>(
+        &'a self,
+        _endpoint: &'a str,
+        job: &'a str,
+        _wait: Duration,
+    ) -> BoxFuture<'a, Option<JobView>> {
+        Box::pin(async move { self.jobs.lock().expect("lock").get(job).cloned() })
+    }
+
+    fn status<'a>(&'a self, endpoint: &'a str, job: &'a str) -> BoxFuture<'a, Option<JobView>> {
+        self.wait(endpoint, job, Duration::ZERO)
+    }
+
+    fn cancel<'a>(&'a self, endpoint: &'a str, job: &'a str) -> BoxFuture<'a, Option<JobView>> {
+        self.wait(endpoint, job, Duration::ZERO)
+    }
+
+    fn stream<'a>(
+        &'a self,
+        _endpoint: &'a str,
+        _job: &'a str,
+        _wait: Duration,
+    ) -> BoxFuture<'a, Option<(JobView, Vec<Bytes>)>> {
+        Box::pin(async { None })
+    }
+
+    fn health<'a>(&'a self, _endpoint: &'a str) -> BoxFuture<'a, Option<Health>> {
+        Box::pin(async { None })
+    }
+}
+
+/// A terminal that keeps its lines.
+#[derive(Clone, Default)]
+pub(in crate::dev) struct Lines(pub(super) Arc<Mutex<Vec<String>>>);
+
+impl Terminal for Lines {
+    fn line(&self, text: &str) {
+        self.0.lock().expect("lock").push(text.to_owned());
+    }
+
+    fn has_color(&self) -> bool {
+        false
+    }
+}
+
+/// A running server.
+pub(in crate::dev) struct Server {
+    pub(in crate::dev) app: Arc<App>,
+    pub(in crate::dev) backend: Arc<FakeBackend>,
+    pub(in crate::dev) lines: Lines,
+    pub(in crate::dev) port: u16,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// Starts a server for `project`.
+pub(in crate::dev) async fn start(project: Project, describe: Describe) -> Server {
+    let backend = Arc::new(FakeBackend::default());
+    let lines = Lines::default();
+    let console = Arc::new(Console::new(Box::new(lines.clone())));
+    let platform =
+        Router::new().route("/v2/{endpoint}/health", axum::routing::get(|| async { "from the platform" }));
+    let app = Arc::new(App::new(
+        Arc::clone(&backend) as Arc<dyn Backend>,
+        platform,
+        describe,
+        Guard::default(),
+        console,
+        Arc::new(project),
+    ));
+    let listeners = listen::bind("127.0.0.1", 0).await.expect("bind");
+    let port = listeners.port;
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(listen::serve(listeners, Arc::clone(&app), stopped));
+    Server { app, backend, lines, port, stop, task }
+}
+
+/// An answer as read.
+#[derive(Debug)]
+pub(in crate::dev) struct Answer {
+    pub(in crate::dev) status: u16,
+    pub(in crate::dev) head: String,
+    pub(in crate::dev) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(in crate::dev) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    pub(in crate::dev) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+impl Server {
+    pub(in crate::dev) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    pub(in crate::dev) async fn post(&self, path: &str, body: &str) -> Answer {
+        // What curl sends with `-d` and no header.
+        self.send("POST", path, &[("content-type", "application/x-www-form-urlencoded")], body).await
+    }
+
+    pub(in crate::dev) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut stream = self.open(method, path, headers, body).await;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.expect("read");
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        let mut answer = Answer { status, head, body: bytes[end..].to_vec() };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = dechunk(&answer.body);
+        }
+        answer
+    }
+
+    /// Sends a request and leaves the answer to be read.
+    pub(in crate::dev) async fn open(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("connect");
+        let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            head.push_str("host: localhost\r\n");
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() {
+            head.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        stream.write_all(format!("{head}\r\n{body}").as_bytes()).await.expect("write");
+        stream
+    }
+
+    pub(in crate::dev) async fn stop(self) {
+        self.stop.send(true).expect("server");
+        tokio::time::timeout(Duration::from_secs(5), self.task).await.expect("drained").expect("no panic");
+    }
+}
+
+fn dechunk(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).expect("size"), 16).expect("hex");
+        if size == 0 {
+            break;
+        }
+        body.extend_from_slice(&rest[end + 2..end + 2 + size]);
+        rest = &rest[end + 2 + size + 2..];
+    }
+    body
+}
+
+/// A project with the given files.
+pub(in crate::dev) fn project(files: Vec<ProjectFile>) -> Project {
+    Project {
+        root: PathBuf::from("/project"),
+        app: "shop".to_owned(),
+        files: files.into_iter().map(Arc::new).collect(),
+        diagnostics: Vec::new(),
+        requirements: Vec::new(),
+    }
+}
+
+/// The same project with a syntax error in `file`.
+pub(in crate::dev) fn with_error(mut project: Project, file: &str) -> Project {
+    let span = Span { file: PathBuf::from(file), start: 0, end: 1 };
+    project.diagnostics.push(Diagnostic {
+        severity: Severity::Error,
+        rule: "syntax-error",
+        message: "invalid syntax".to_owned(),
+        primary: Some(Label { span, text: String::new() }),
+        secondary: Vec::new(),
+        hint: None,
+    });
+    project
+}
+
+/// A file with endpoints.
+pub(in crate::dev) fn file(path: &str, endpoints: Vec<DeclaredEndpoint>) -> ProjectFile {
+    let stem = path.trim_end_matches(".py");
+    ProjectFile {
+        path: PathBuf::from(path),
+        module: stem.replace('/', "."),
+        prefix: format!("/{stem}"),
+        hash: [0; 32],
+        text: Arc::from(""),
+        closure: [PathBuf::from(path)].into(),
+        endpoints,
+    }
+}
+
+fn endpoint(name: &str, kind: EndpointKind, callables: Vec<Callable>) -> DeclaredEndpoint {
+    DeclaredEndpoint {
+        name: name.to_owned(),
+        kind,
+        config: EndpointConfig {
+            name: Some(name.to_owned()),
+            id: None,
+            image: None,
+            hardware: Hardware::Cpu { instances: vec!["cpu3c-1-2".to_owned()] },
+            workers: Workers { min: 0, max: 3 },
+            idle_timeout: None,
+            execution_timeout_ms: 0,
+            flashboot: true,
+            max_concurrency: 1,
+            scaler_type: None,
+            scaler_value: 4,
+            env: None,
+            dependencies: Vec::new(),
+            system_dependencies: Vec::new(),
+            accelerate_downloads: true,
+            volumes: Vec::new(),
+            datacenters: None,
+            template: None,
+        },
+        variable: None,
+        span: Span { file: PathBuf::new(), start: 0, end: 0 },
+        callables,
+        makes_remote_calls: false,
+    }
+}
+
+fn parameters(names: &[&str]) -> (Vec<Parameter>, Value) {
+    let mut properties = serde_json::Map::new();
+    let mut required = Vec::new();
+    let list = names
+        .iter()
+        .map(|name| {
+            let (name, default) = match name.strip_suffix('?') {
+                Some(name) => (name, Some("1".to_owned())),
+                None => (*name, None),
+            };
+            let mut schema = json!({ "type": "integer" });
+            match &default {
+                Some(_) => schema["default"] = json!(1),
+                None => required.push(name),
+            }
+            properties.insert(name.to_owned(), schema);
+            Parameter { name: name.to_owned(), annotation: Some("int".to_owned()), default }
+        })
+        .collect();
+    (list, json!({ "type": "object", "properties": properties, "required": required }))
+}
+
+/// A function; a parameter's name with `?` has a default.
+pub(in crate::dev) fn function(name: &str, names: &[&str]) -> Callable {
+    let (parameters, input_schema) = parameters(names);
+    Callable {
+        name: name.to_owned(),
+        span: Span { file: PathBuf::new(), start: 0, end: 0 },
+        is_async: true,
+        is_generator: false,
+        methods: None,
+        parameters,
+        takes_kwargs: false,
+        doc: Some(format!("Runs {name}.\n\nAnd more.")),
+        route: None,
+        input_schema,
+    }
+}
+
+/// A queue-based endpoint with one function.
+pub(in crate::dev) fn queue(name: &str, callable: &str, names: &[&str]) -> DeclaredEndpoint {
+    endpoint(name, EndpointKind::Queue, vec![function(callable, names)])
+}
+
+/// A queue-based endpoint with a class.
+pub(in crate::dev) fn class(name: &str, class: &str, methods: &[&str]) -> DeclaredEndpoint {
+    let mut callable = function(class, &[]);
+    let declare = |method: &&str| {
+        let (parameters, input_schema) = parameters(&["a"]);
+        MethodDeclaration {
+            name: (*method).to_owned(),
+            is_async: true,
+            is_generator: false,
+            parameters,
+            takes_kwargs: false,
+            doc: None,
+            input_schema,
+        }
+    };
+    callable.methods = Some(methods.iter().map(declare).collect());
+    endpoint(name, EndpointKind::Queue, vec![callable])
+}
+
+/// A load-balanced endpoint: method, path, function, parameters.
+pub(in crate::dev) fn balanced(name: &str, routes: &[(Method, &str, &str, &[&str])]) -> DeclaredEndpoint {
+    let callables = routes
+        .iter()
+        .map(|(method, path, name, names)| {
+            let mut callable = function(name, names);
+            callable.route = Some((*method, (*path).to_owned()));
+            callable
+        })
+        .collect();
+    endpoint(name, EndpointKind::LoadBalanced, callables)
+}
