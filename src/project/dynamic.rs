@@ -173,6 +173,7 @@ pub(super) fn to_facts(
             .iter()
             .map(|(name, value)| Argument {
                 name: name.clone(),
+                keyword: range,
                 range,
                 elements: Vec::new(),
                 value: Ok(decode(value)),

@@ -61,6 +61,8 @@ pub(super) struct EndpointCall {
 #[derive(Debug, Clone)]
 pub(super) struct Argument {
     pub(super) name: String,
+    /// Where its name stands; the value, where it has none.
+    pub(super) keyword: Range,
     pub(super) range: Range,
     /// Places of the elements, where the argument is written as a list.
     pub(super) elements: Vec<Range>,
@@ -561,7 +563,7 @@ impl Interpreter<'_> {
             if let ExprKind::Starred(_) = value.kind {
                 self.unreadable(value.range, "`*` arguments are only known when the file runs");
             } else if position == 0 {
-                arguments.push(self.argument("name", value));
+                arguments.push(self.argument("name", value.range, value));
             } else {
                 mistakes.push(Mistake {
                     rule: "endpoint-arguments",
@@ -574,16 +576,15 @@ impl Interpreter<'_> {
         }
         for (name, keyword, value) in &call.keywords {
             if let Some(name) = name {
-                arguments.push(self.argument(name, value));
+                let name_range = Range { start: keyword.start, end: keyword.start + name.len() };
+                arguments.push(self.argument(name, name_range, value));
                 continue;
             }
             match self.scope().value(value) {
                 Ok(Value::Dict(items)) => {
                     for (key, known) in items {
                         let Value::Str(name) = key else { continue };
-                        arguments.push(Argument {
-                            name,
-                            range: *keyword,
+                        arguments.push(Argument { name, keyword: *keyword, range: *keyword,
                             elements: Vec::new(),
                             value: Ok(known),
                         });
@@ -616,13 +617,13 @@ impl Interpreter<'_> {
         EndpointRef { file: self.file.clone(), index: self.facts.endpoints.len() - 1, is_client }
     }
 
-    fn argument(&self, name: &str, expr: &Expr) -> Argument {
+    fn argument(&self, name: &str, keyword: Range, expr: &Expr) -> Argument {
         let elements = match &expr.kind {
             ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().map(|item| item.range).collect(),
             ExprKind::Dict(items) => items.iter().map(|(_, value)| value.range).collect(),
             _ => Vec::new(),
         };
-        Argument { name: name.to_owned(), range: expr.range, elements, value: self.scope().value(expr) }
+        Argument { name: name.to_owned(), keyword, range: expr.range, elements, value: self.scope().value(expr) }
     }
 
     /// Reads the decorators of a function or class; returns whether one is an endpoint's.
