@@ -7,8 +7,8 @@
 
 use std::io::{Read, Write};
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::error::WireError;
 
@@ -103,7 +103,8 @@ impl Frame {
     /// Builds a frame from a serialisable head.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] when the head cannot be serialised.
+    /// [`WireError::Malformed`] when the head cannot be serialised or is longer than 64 MiB, or when
+    /// there are more than 65,535 buffers.
     pub fn new<H: serde::Serialize>(
         kind: FrameKind,
         call_id: u64,
@@ -112,6 +113,15 @@ impl Frame {
     ) -> Result<Self, WireError> {
         let head = rmp_serde::to_vec_named(head)
             .map_err(|error| WireError::Malformed { reason: error.to_string() })?;
+        if head.len() > MAX_HEAD {
+            return Err(WireError::Malformed {
+                reason: format!("a head of {} bytes is too long", head.len()),
+            });
+        }
+        if buffers.len() > usize::from(u16::MAX) {
+            let reason = format!("{} buffers are too many for one call", buffers.len());
+            return Err(WireError::Malformed { reason });
+        }
         Ok(Self { kind, flags: 0, call_id, head: head.into(), buffers })
     }
 
@@ -131,17 +141,23 @@ impl Frame {
 
     /// Returns header, buffer lengths and head as one piece; the buffers follow it on the socket.
     pub fn encode_prefix(&self) -> Vec<u8> {
-        let mut prefix = Vec::with_capacity(HEADER_LEN + 8 * self.buffers.len() + self.head.len());
+        let lengths: Vec<usize> = self.buffers.iter().map(Bytes::len).collect();
+        self.encode_prefix_for(&lengths)
+    }
+
+    /// The same for buffers of these lengths that are kept elsewhere (in a worker: by Python).
+    pub fn encode_prefix_for(&self, lengths: &[usize]) -> Vec<u8> {
+        let mut prefix = Vec::with_capacity(HEADER_LEN + 8 * lengths.len() + self.head.len());
         prefix.extend_from_slice(&MAGIC);
         prefix.push(VERSION);
         prefix.push(self.kind as u8);
         prefix.extend_from_slice(&self.flags.to_le_bytes());
-        prefix.extend_from_slice(&u16::try_from(self.buffers.len()).unwrap_or(u16::MAX).to_le_bytes());
+        prefix.extend_from_slice(&u16::try_from(lengths.len()).unwrap_or(u16::MAX).to_le_bytes());
         prefix.extend_from_slice(&self.call_id.to_le_bytes());
         prefix.extend_from_slice(&u32::try_from(self.head.len()).unwrap_or(u32::MAX).to_le_bytes());
         prefix.extend_from_slice(&[0; 4]);
-        for buffer in &self.buffers {
-            prefix.extend_from_slice(&(buffer.len() as u64).to_le_bytes());
+        for length in lengths {
+            prefix.extend_from_slice(&(*length as u64).to_le_bytes());
         }
         prefix.extend_from_slice(&self.head);
         prefix
@@ -157,6 +173,19 @@ impl Frame {
             writer.write_all(buffer)?;
         }
         writer.flush()?;
+        Ok(())
+    }
+
+    /// Writes the frame to an asynchronous writer.
+    ///
+    /// # Errors
+    /// [`WireError::Io`] when the writer fails.
+    pub async fn write_to_async(&self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), WireError> {
+        writer.write_all(&self.encode_prefix()).await?;
+        for buffer in &self.buffers {
+            writer.write_all(buffer).await?;
+        }
+        writer.flush().await?;
         Ok(())
     }
 
@@ -179,14 +208,15 @@ impl Frame {
         reader.read_exact(&mut head).await?;
         let mut buffers = Vec::with_capacity(lengths.len());
         for length in lengths {
-            let mut buffer = BytesMut::with_capacity(length);
+            let mut buffer = Vec::new();
+            buffer.try_reserve_exact(length).map_err(|_| no_memory(length))?;
             let mut rest = reader.take(length as u64);
             while buffer.len() < length {
                 if rest.read_buf(&mut buffer).await? == 0 {
                     return Err(WireError::Closed);
                 }
             }
-            buffers.push(buffer.freeze());
+            buffers.push(buffer.into());
         }
         Ok(Self {
             kind: header.kind,
@@ -221,6 +251,10 @@ pub fn read_prefix(reader: &mut impl Read) -> Result<(Header, Vec<u8>, Vec<usize
     let mut head = vec![0u8; header.head_len];
     reader.read_exact(&mut head)?;
     Ok((header, head, lengths))
+}
+
+fn no_memory(length: usize) -> WireError {
+    WireError::Malformed { reason: format!("there is no memory for a buffer of {length} bytes") }
 }
 
 fn parse_header(fixed: &[u8; HEADER_LEN]) -> Result<Header, WireError> {
