@@ -179,7 +179,7 @@ def main() -> None:
     result: dict[str, Any]
     try:
         result = {"endpoints": collect(load(os.path.join(root, path), name))}
-    except BaseException as error:  # noqa: BLE001 - also `sys.exit` at import is an answer
+    except BaseException as error:  # `sys.exit` at import is an answer, too
         result = failure(error, os.path.realpath(os.path.join(root, path)))
     answer.write(json.dumps(result) + "\n")
     answer.close()

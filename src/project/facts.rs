@@ -400,7 +400,10 @@ impl Interpreter<'_> {
             }
             return;
         }
-        self.check(value);
+        // `E = Endpoint` is another name for it.
+        if !self.is_endpoint(value) {
+            self.check(value);
+        }
         let binding = self.scope().resolve(value);
         for target in targets {
             match (&target.kind, &binding) {
@@ -584,7 +587,10 @@ impl Interpreter<'_> {
                 Ok(Value::Dict(items)) => {
                     for (key, known) in items {
                         let Value::Str(name) = key else { continue };
-                        arguments.push(Argument { name, keyword: *keyword, range: *keyword,
+                        arguments.push(Argument {
+                            name,
+                            keyword: *keyword,
+                            range: *keyword,
                             elements: Vec::new(),
                             value: Ok(known),
                         });
@@ -623,7 +629,13 @@ impl Interpreter<'_> {
             ExprKind::Dict(items) => items.iter().map(|(_, value)| value.range).collect(),
             _ => Vec::new(),
         };
-        Argument { name: name.to_owned(), keyword, range: expr.range, elements, value: self.scope().value(expr) }
+        Argument {
+            name: name.to_owned(),
+            keyword,
+            range: expr.range,
+            elements,
+            value: self.scope().value(expr),
+        }
     }
 
     /// Reads the decorators of a function or class; returns whether one is an endpoint's.
@@ -759,7 +771,9 @@ impl Interpreter<'_> {
                 Node::Expr(expr) => {
                     if let ExprKind::Call(call) = &expr.kind {
                         let client = self.is_endpoint(&call.function) && has_client_keyword(call);
-                        if client {
+                        let tests =
+                            matches!(&call.function.kind, ExprKind::Name(name) if name == "isinstance");
+                        if client || tests {
                             return false;
                         }
                         hands_out |= matches!(&call.function.kind, ExprKind::Name(name) if name == "globals" || name == "setattr");
