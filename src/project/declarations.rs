@@ -108,7 +108,9 @@ pub(super) fn collect(
             }
         }
     }
-    stacked(file, facts, &mut found);
+    if !facts.was_run {
+        stacked(file, facts, &mut found);
+    }
     for (index, call) in facts.endpoints.iter().enumerate() {
         let Some(Some(config)) = configs.get(index) else { continue };
         let (Some(variable), Some(name), None, Some(_)) =
@@ -265,8 +267,17 @@ impl Here<'_> {
             .max()
     }
 
+    fn describe(&self, decorated: &Decorated, route: Option<(Method, String)>) -> Callable {
+        let mut callable = callable::describe(&decorated.item, route, self.scope, self.text);
+        if let Some(attribute) = &decorated.attribute {
+            callable.name.clone_from(attribute);
+        }
+        callable
+    }
+
     fn queue_based(&self, config: &EndpointConfig, decorated: &Decorated, found: &mut Declarations) {
         let own = callable::name(&decorated.item);
+        // Without a name of its own, an endpoint has that of the `def`, as 1.21.
         let name = config.name.as_deref().unwrap_or(own);
         let name_span = if config.name.is_some() {
             name_span(&self.reference.file, self.call)
@@ -283,7 +294,7 @@ impl Here<'_> {
                 config: config.clone(),
                 variable: self.variable(),
                 span: config::span(&self.reference.file, self.call.range),
-                callables: vec![callable::describe(&decorated.item, None, self.scope, self.text)],
+                callables: vec![self.describe(decorated, None)],
                 makes_remote_calls: false,
             },
         });
@@ -330,12 +341,7 @@ impl Here<'_> {
             if let Item::Class(_) = decorated.item {
                 continue;
             }
-            callables.push(callable::describe(
-                &decorated.item,
-                Some((method, written.path.clone())),
-                self.scope,
-                self.text,
-            ));
+            callables.push(self.describe(decorated, Some((method, written.path.clone()))));
         }
         // By name, as official 1.21; for one function, the outermost decorator comes first.
         callables.sort_by(|left, right| left.name.cmp(&right.name));

@@ -35,6 +35,8 @@ pub(super) struct Facts {
     pub(super) unreadable: Option<Unknown>,
     /// Mistakes that need no configuration to be seen.
     pub(super) mistakes: Vec<Mistake>,
+    /// Whether the file was imported: one `def` may stand for several functions then.
+    pub(super) was_run: bool,
 }
 
 /// A mistake in how an endpoint is used.
@@ -78,6 +80,8 @@ pub(super) struct Decorated {
     pub(super) range: Range,
     /// Method and path, where it is a route.
     pub(super) route: Option<RouteUse>,
+    /// The module's name for it, where that is not the name in its `def`.
+    pub(super) attribute: Option<String>,
 }
 
 /// A route as written.
@@ -679,6 +683,7 @@ impl Interpreter<'_> {
                 endpoint,
                 range: decorator.range,
                 route,
+                attribute: None,
             });
         }
         found
