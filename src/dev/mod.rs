@@ -20,6 +20,7 @@ mod specs;
 mod table;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use app::{App, Describe};
 pub use console::{Console, Terminal};
