@@ -67,7 +67,7 @@ pub fn main(arguments: Vec<OsString>, host: &HostPython) -> ExitStatus {
         }
     };
     match cli.command {
-        Command::Init(arguments) => init::init(&arguments, &printer),
+        Command::Init(arguments) => init::init(&arguments, printer),
         Command::Run(arguments) => run::run(&arguments, host, &printer),
         Command::Manifest(arguments) => manifest::manifest(&arguments, host, &printer),
     }

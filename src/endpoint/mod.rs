@@ -4,13 +4,22 @@
 //! input with the same words. Knows the catalog; must never know HTTP, files or Python.
 
 pub mod config;
+#[cfg(test)]
+mod config_tests;
 pub mod error;
+pub mod hardware;
 pub mod job;
+pub mod name;
+pub mod parameters;
+pub mod reader;
 pub mod route;
+pub mod storage;
+pub mod target;
 pub mod value;
 
 pub use config::{EndpointConfig, EndpointKind, GpuChoice, Hardware, Workers};
 pub use error::ConfigError;
-pub use job::JobStatus;
+pub use job::{JobEvent, JobStatus};
+pub use name::{bare_name, check_name, normalize_name};
 pub use route::{Method, Route};
 pub use value::Value;

@@ -4,11 +4,28 @@
 //! their resolved content and the interpreter, and shared between endpoints, runs and projects.
 //! Must never know HTTP servers.
 
+pub mod cache;
+pub mod environment;
+pub mod error;
 pub mod host;
+pub mod index;
+pub mod install;
+pub mod installed;
+pub mod mode;
+pub mod progress;
+pub mod requirement;
+pub mod size;
+pub mod system;
+pub mod uv;
 
 use std::path::PathBuf;
 
+pub use environment::Environments;
 pub use host::HostPython;
+pub use installed::shell_quote;
+pub use mode::DepsMode;
+pub use progress::{Progress, ProgressKind, Reporter};
+pub use system::{Missing, check_system};
 
 /// An interpreter that can run a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
