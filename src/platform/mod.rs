@@ -1,9 +1,366 @@
 //! Runpod on this machine: job store, queues, scaler, worker supervisor, and the HTTP API.
 //!
 //! The only room that holds queues and workers. Must never know the cloud client.
+//! [`Platform`] has one supervisor per endpoint; a worker process is started by the spawner,
+//! served by `worker`, and known to its supervisor by number.
 
+mod answers;
+mod callable;
+pub mod clock;
+mod dispatch;
+pub mod error;
 pub mod event;
+mod exit;
+mod kill;
+mod launch;
+mod limits;
+mod nested;
+pub mod options;
+mod output;
+mod process;
+mod queue;
+pub mod record;
+mod routes;
+pub mod scaler;
+mod shared;
+mod spawner;
 pub mod spec;
+mod state;
+pub mod store;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 pub use event::{Event, Observer};
+pub use options::PlatformOptions;
 pub use spec::EndpointSpec;
+
+use self::nested::check_chain;
+use self::queue::WorkKind;
+use self::record::JobRecord;
+use self::shared::{Shared, Shutdown};
+use self::supervisor::{Supervisor, stopping_report};
+use crate::endpoint::EndpointKind;
+use crate::wire::BoxFuture;
+use crate::wire::backend::{Backend, Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply};
+use crate::wire::message::{ErrorReport, Failure, ReadyHead};
+
+/// Runpod on this machine.
+pub struct Platform {
+    shared: Arc<Shared>,
+    endpoints: RwLock<BTreeMap<String, Arc<Supervisor>>>,
+    /// Endpoints that were removed; their workers may still finish something.
+    removed: Mutex<Vec<Arc<Supervisor>>>,
+}
+
+impl std::fmt::Debug for Platform {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Platform").field("endpoints", &self.known_names()).finish_non_exhaustive()
+    }
+}
+
+impl Platform {
+    /// Makes a platform without endpoints, on the current tokio runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(options: PlatformOptions, observer: Arc<dyn Observer>) -> Arc<Self> {
+        let handle = Handle::current();
+        let platform = Arc::new_cyclic(|platform| Self {
+            shared: Arc::new(Shared::new(options, observer, handle, platform.clone())),
+            endpoints: RwLock::new(BTreeMap::new()),
+            removed: Mutex::new(Vec::new()),
+        });
+        process::refill_spare(&platform.shared);
+        platform
+    }
+
+    /// Makes these the endpoints that are served: new ones are added, ones with another
+    /// fingerprint get a new generation of workers, others are removed. Client endpoints have no
+    /// workers and are left out.
+    pub fn apply(&self, specs: Vec<EndpointSpec>) {
+        if self.shared.is_shutting_down() {
+            return;
+        }
+        let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *endpoints);
+        for spec in specs {
+            if spec.kind == EndpointKind::Client {
+                continue;
+            }
+            let name = spec.name.clone();
+            let supervisor = if let Some(known) = before.remove(&name) {
+                known.update(spec);
+                known
+            } else {
+                Supervisor::new(spec, Arc::clone(&self.shared))
+            };
+            endpoints.insert(name, supervisor);
+        }
+        drop(endpoints);
+        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        removed.retain(|supervisor| !supervisor.lock().workers.is_empty());
+        for supervisor in before.into_values() {
+            supervisor.remove();
+            removed.push(supervisor);
+        }
+    }
+
+    /// Builds the router of `/v2/{endpoint}/…`.
+    pub fn router(self: &Arc<Self>) -> axum::Router {
+        routes::router(Arc::clone(self))
+    }
+
+    /// Returns what an endpoint's newest worker said it serves, once one has loaded.
+    pub fn description(&self, endpoint: &str) -> Option<Arc<ReadyHead>> {
+        self.endpoint(endpoint)?.lock().ready.clone()
+    }
+
+    /// Starts a worker of an endpoint that has none, so that it describes itself.
+    pub fn warm(&self, endpoint: &str) {
+        if let Some(supervisor) = self.endpoint(endpoint) {
+            supervisor.warm();
+        }
+    }
+
+    /// Lets a job be forgotten after `ttl` at the latest.
+    pub fn shorten_life(&self, endpoint: &str, job: &str, ttl: Duration) {
+        if let Some(supervisor) = self.endpoint(endpoint) {
+            let moment = supervisor.now().saturating_add(ttl);
+            if self.shared.options.store.shorten_life(endpoint, job, moment).is_ok() {
+                supervisor.tick();
+            }
+        }
+    }
+
+    /// Finishes what runs, for `grace` at most, and ends all workers. A second call, while the
+    /// first waits, ends them at once. When it returns, no worker process is left.
+    pub async fn shutdown(&self, grace: Duration) {
+        let mut phase = Shutdown::Finishing;
+        self.shared.shutdown.send_modify(|now| {
+            phase = if *now == Shutdown::Not { Shutdown::Finishing } else { Shutdown::Killing };
+            *now = phase;
+        });
+        self.drop_spare();
+        let supervisors = self.supervisors();
+        let mut alive = self.shared.alive.subscribe();
+        if phase == Shutdown::Finishing {
+            for supervisor in &supervisors {
+                supervisor.tick();
+            }
+            let clock = &self.shared.options.clock;
+            let mut killing = self.shared.shutdown.subscribe();
+            tokio::select! {
+                _ = alive.wait_for(|count| *count == 0) => return,
+                () = clock.sleep_until(clock.now().saturating_add(grace)) => {}
+                _ = killing.wait_for(|phase| *phase == Shutdown::Killing) => {}
+            }
+            self.shared.shutdown.send_replace(Shutdown::Killing);
+        }
+        self.kill_all();
+        // A process that cannot be killed (stuck in the kernel) must not keep us.
+        let _ = tokio::time::timeout(Duration::from_secs(5), alive.wait_for(|count| *count == 0)).await;
+    }
+
+    fn kill_all(&self) {
+        for supervisor in self.supervisors() {
+            let mut state = supervisor.lock();
+            for worker in state.workers.values_mut() {
+                worker.switch.kill();
+            }
+            supervisor.pump(&mut state);
+        }
+        self.drop_spare();
+    }
+
+    fn drop_spare(&self) {
+        let spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(process) = spare {
+            process.switch.kill();
+            self.shared.handle.spawn(async move {
+                let _ = process.started.exit.await;
+                drop(process.alive);
+            });
+        }
+    }
+
+    fn supervisors(&self) -> Vec<Arc<Supervisor>> {
+        let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
+        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.values().chain(removed.iter()).cloned().collect()
+    }
+
+    fn endpoint(&self, name: &str) -> Option<Arc<Supervisor>> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn known_names(&self) -> Vec<String> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Returns an endpoint, or a report that names those that there are.
+    fn known(&self, name: &str) -> Result<Arc<Supervisor>, ErrorReport> {
+        self.endpoint(name).ok_or_else(|| {
+            let known: Vec<String> = self.known_names().iter().map(|known| format!("`{known}`")).collect();
+            let hint = if known.is_empty() {
+                "there are no endpoints".to_owned()
+            } else {
+                format!("the endpoints here are {}", known.join(", "))
+            };
+            let text = format!("there is no endpoint `{name}`");
+            ErrorReport::new(Failure::NotFound, "NotFoundError", text).with_hint(hint)
+        })
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.shared.shutdown.send_replace(Shutdown::Killing);
+        for supervisor in self.supervisors() {
+            supervisor.remove();
+        }
+        self.kill_all();
+    }
+}
+
+/// Cancels a call whose future is dropped.
+struct Abandon(Option<(Arc<Supervisor>, u64)>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        if let Some((supervisor, key)) = self.0.take() {
+            supervisor.abandon(key);
+        }
+    }
+}
+
+/// Queues work and waits for its result.
+async fn ask<T>(
+    supervisor: Arc<Supervisor>,
+    work: impl FnOnce(oneshot::Sender<Result<T, ErrorReport>>) -> WorkKind,
+) -> Result<T, ErrorReport> {
+    let (reply, answer) = oneshot::channel();
+    let key = supervisor.enqueue(work(reply));
+    let name = supervisor.name.clone();
+    let mut guard = Abandon(Some((supervisor, key)));
+    let result = answer.await;
+    guard.0 = None;
+    result.unwrap_or_else(|_| Err(stopping_report(&name, false)))
+}
+
+impl Backend for Platform {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, ErrorReport>> {
+        Box::pin(async move {
+            let supervisor = self.known(&call.head.endpoint)?;
+            check_chain(&call.head.chain, &call.head.endpoint)?;
+            ask(supervisor, |reply| WorkKind::Call { call: Box::new(call), reply }).await
+        })
+    }
+
+    fn request<'a>(
+        &'a self,
+        endpoint: &'a str,
+        request: HttpRequest,
+    ) -> BoxFuture<'a, Result<HttpReply, ErrorReport>> {
+        Box::pin(async move {
+            let supervisor = self.known(endpoint)?;
+            if supervisor.lock().spec.kind != EndpointKind::LoadBalanced {
+                let text = format!("endpoint `{endpoint}` has a queue, not routes");
+                return Err(ErrorReport::new(Failure::NotFound, "NotFoundError", text));
+            }
+            let give_up = supervisor.now().saturating_add(self.shared.options.request_wait);
+            let request = Box::new(request);
+            ask(supervisor, |reply| WorkKind::Http { request, reply, give_up }).await
+        })
+    }
+
+    fn submit<'a>(
+        &'a self,
+        endpoint: &'a str,
+        job: JobRequest,
+    ) -> BoxFuture<'a, Result<JobView, ErrorReport>> {
+        Box::pin(async move {
+            let supervisor = self.known(endpoint)?;
+            if supervisor.lock().spec.kind == EndpointKind::LoadBalanced {
+                let text = format!("endpoint `{endpoint}` is load-balanced: it has routes, not a queue");
+                return Err(ErrorReport::new(Failure::NotFound, "NotFoundError", text));
+            }
+            if self.shared.is_shutting_down() {
+                return Err(stopping_report(endpoint, false));
+            }
+            let prefix = if job.sync { "sync-" } else { "" };
+            let id = format!("{prefix}{}-u1", uuid::Uuid::new_v4());
+            let low_priority = job.low_priority;
+            let record = JobRecord::new(id.clone(), endpoint.to_owned(), job, supervisor.now());
+            let accepted = record.view();
+            let stored = self.shared.options.store.accept(record).await;
+            stored.map_err(|error| {
+                ErrorReport::new(Failure::Internal, "StoreError", format!("the job was not stored: {error}"))
+            })?;
+            supervisor.enqueue(WorkKind::Job { id: id.clone(), low_priority });
+            Ok(supervisor.status(&id).unwrap_or(accepted))
+        })
+    }
+
+    fn wait<'a>(&'a self, endpoint: &'a str, job: &'a str, wait: Duration) -> BoxFuture<'a, Option<JobView>> {
+        Box::pin(async move {
+            let supervisor = self.endpoint(endpoint)?;
+            let clock = &self.shared.options.clock;
+            let mut end = clock.sleep_until(clock.now().saturating_add(wait));
+            loop {
+                let (view, changed) = supervisor.watch(job)?;
+                let Some(changed) = changed else { return Some(view) };
+                tokio::select! {
+                    () = changed => {}
+                    () = &mut end => return supervisor.status(job),
+                }
+            }
+        })
+    }
+
+    fn status<'a>(&'a self, endpoint: &'a str, job: &'a str) -> BoxFuture<'a, Option<JobView>> {
+        Box::pin(async move { self.endpoint(endpoint)?.status(job) })
+    }
+
+    fn cancel<'a>(&'a self, endpoint: &'a str, job: &'a str) -> BoxFuture<'a, Option<JobView>> {
+        Box::pin(async move { self.endpoint(endpoint)?.cancel(job) })
+    }
+
+    fn stream<'a>(
+        &'a self,
+        endpoint: &'a str,
+        job: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Option<(JobView, Vec<Bytes>)>> {
+        Box::pin(async move {
+            let supervisor = self.endpoint(endpoint)?;
+            let clock = &self.shared.options.clock;
+            let mut end = clock.sleep_until(clock.now().saturating_add(wait));
+            loop {
+                let (view, changed) = supervisor.watch(job)?;
+                let items = self.shared.options.store.take_items(endpoint, job).ok()?;
+                let Some(changed) = changed else { return Some((view, items)) };
+                if !items.is_empty() {
+                    return Some((view, items));
+                }
+                tokio::select! {
+                    () = changed => {}
+                    () = &mut end => return Some((supervisor.status(job)?, Vec::new())),
+                }
+            }
+        })
+    }
+
+    fn health<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Option<Health>> {
+        Box::pin(async move { Some(self.endpoint(endpoint)?.health()) })
+    }
+}

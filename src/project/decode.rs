@@ -113,7 +113,10 @@ mod tests {
 
     #[test]
     fn text_with_a_latin1_cookie_is_decoded() {
-        assert_eq!(decode(b"#!/bin/python\n# -*- coding: latin-1 -*-\nx = '\xe9'\n").unwrap().chars().last(), Some('\n'));
+        assert_eq!(
+            decode(b"#!/bin/python\n# -*- coding: latin-1 -*-\nx = '\xe9'\n").unwrap().chars().last(),
+            Some('\n')
+        );
         assert!(decode(b"# coding=latin_1\nx = '\xe9'\n").unwrap().contains('é'));
     }
 

@@ -9,9 +9,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::evaluate::{Binding, ClassInfo, EndpointRef, Scope, Unknown, binary, insert, member_of, same, sdk_name};
+use super::evaluate::{
+    Binding, ClassInfo, EndpointRef, Scope, Unknown, binary, insert, member_of, same, sdk_name,
+};
 use super::imports::{ModuleIndex, absolute, join};
-use super::tree::{Call, Class, Expr, ExprKind, Function, Node, Range, Stmt, StmtKind, Tree, walk, walk_expr};
+use super::model::Callable;
+use super::tree::{
+    Call, Class, Expr, ExprKind, Function, Node, Range, Stmt, StmtKind, Tree, walk, walk_expr,
+};
 use crate::endpoint::Value;
 
 /// Methods of an endpoint that register routes.
@@ -86,6 +91,16 @@ pub(super) struct RouteUse {
 pub(super) enum Item {
     Function(Arc<Function>),
     Class(Arc<Class>),
+    /// Made while the file ran; the file has no `def` of it.
+    Made(Arc<Made>),
+}
+
+/// A callable without a place in the file.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Where it is shown.
+    pub(super) head: Range,
+    pub(super) callable: Callable,
 }
 
 /// Reads modules of one project, each once.
@@ -119,7 +134,8 @@ impl<'s> Evaluator<'s> {
         self.done.borrow_mut().insert(file.to_owned(), None);
         let tree = (self.tree_of)(file)?;
         let owned = file.to_owned();
-        let mut reader = Interpreter { evaluator: self, file: &owned, facts: Facts::default(), conditional: false };
+        let mut reader =
+            Interpreter { evaluator: self, file: &owned, facts: Facts::default(), conditional: false };
         reader.body(&tree.body);
         let facts = Arc::new(reader.facts);
         self.done.borrow_mut().insert(owned, Some(Arc::clone(&facts)));
@@ -180,13 +196,16 @@ impl Interpreter<'_> {
                     };
                     self.facts.names.insert(
                         name.clone(),
-                        binding.unwrap_or_else(|| Binding::Unknown(format!("`{name}` is changed while the file runs"))),
+                        binding.unwrap_or_else(|| {
+                            Binding::Unknown(format!("`{name}` is changed while the file runs"))
+                        }),
                     );
                 }
             }
             StmtKind::Import(names) => {
                 for (name, alias) in names {
-                    let target = if alias.is_some() { name.as_str() } else { name.split('.').next().unwrap_or(name) };
+                    let target =
+                        if alias.is_some() { name.as_str() } else { name.split('.').next().unwrap_or(name) };
                     let binding = if self.evaluator.index.has(target) {
                         Binding::Project(target.to_owned())
                     } else {
@@ -195,7 +214,9 @@ impl Interpreter<'_> {
                     self.facts.names.insert(alias.clone().unwrap_or_else(|| target.to_owned()), binding);
                 }
             }
-            StmtKind::ImportFrom { module, names, level } => self.import_from(module.as_deref(), names, *level),
+            StmtKind::ImportFrom { module, names, level } => {
+                self.import_from(module.as_deref(), names, *level)
+            }
             StmtKind::If(branches) => self.branches(branches),
             StmtKind::Try { body, rest, .. } => {
                 self.body(body);
@@ -261,9 +282,11 @@ impl Interpreter<'_> {
                 Some(Ok(false)) => {}
                 None | Some(Ok(true)) => {
                     // Every test before was known to be false, or this branch only may run.
-                    return if self.conditional || index == 0 || branches[..index].iter().all(|(test, _)| {
-                        test.as_ref().is_some_and(|test| matches!(self.scope().truth(test), Ok(false)))
-                    }) {
+                    return if self.conditional
+                        || index == 0
+                        || branches[..index].iter().all(|(test, _)| {
+                            test.as_ref().is_some_and(|test| matches!(self.scope().truth(test), Ok(false)))
+                        }) {
                         self.body(body);
                     } else {
                         self.possibly(body);
@@ -288,7 +311,10 @@ impl Interpreter<'_> {
     fn merge(&mut self, before: &HashMap<String, Binding>) {
         for (name, after) in &mut self.facts.names {
             let Some(earlier) = before.get(name) else {
-                if !matches!(after, Binding::External(_) | Binding::Project(_) | Binding::Function { .. } | Binding::Class(_)) {
+                if !matches!(
+                    after,
+                    Binding::External(_) | Binding::Project(_) | Binding::Function { .. } | Binding::Class(_)
+                ) {
                     *after = Binding::Unknown(format!("`{name}` is set under a condition"));
                 }
                 continue;
@@ -299,9 +325,10 @@ impl Interpreter<'_> {
             *after = match (earlier, &*after) {
                 (Binding::External(_) | Binding::Project(_), _) => earlier.clone(),
                 (_, Binding::External(_) | Binding::Project(_)) => after.clone(),
-                (Binding::Function { makes_endpoints: left }, Binding::Function { makes_endpoints: right }) => {
-                    Binding::Function { makes_endpoints: *left || *right }
-                }
+                (
+                    Binding::Function { makes_endpoints: left },
+                    Binding::Function { makes_endpoints: right },
+                ) => Binding::Function { makes_endpoints: *left || *right },
                 _ => Binding::Unknown(format!("`{name}` is set under a condition")),
             };
         }
@@ -314,7 +341,9 @@ impl Interpreter<'_> {
         walk(std::slice::from_ref(stmt), &mut |node| match node {
             Node::Stmt(inner) => {
                 match &inner.kind {
-                    StmtKind::Assign { targets, .. } => targets.iter().for_each(|target| names_in(target, &mut set)),
+                    StmtKind::Assign { targets, .. } => {
+                        targets.iter().for_each(|target| names_in(target, &mut set))
+                    }
                     StmtKind::Augment { target, .. } => names_in(target, &mut set),
                     StmtKind::Function(function) => set.push(function.name.clone()),
                     _ => {}
@@ -338,7 +367,10 @@ impl Interpreter<'_> {
             self.unreadable(range, "endpoints made in a loop are only known when the file runs");
         }
         for name in set {
-            if !matches!(self.facts.names.get(&name), Some(Binding::External(_) | Binding::Project(_) | Binding::Endpoint(_))) {
+            if !matches!(
+                self.facts.names.get(&name),
+                Some(Binding::External(_) | Binding::Project(_) | Binding::Endpoint(_))
+            ) {
                 self.facts.names.insert(name.clone(), Binding::Unknown(format!("`{name}` is set in a loop")));
             }
         }
@@ -347,13 +379,18 @@ impl Interpreter<'_> {
     fn assign(&mut self, targets: &[Expr], value: &Expr) {
         let names: Vec<String> = targets
             .iter()
-            .filter_map(|target| if let ExprKind::Name(name) = &target.kind { Some(name.clone()) } else { None })
+            .filter_map(
+                |target| if let ExprKind::Name(name) = &target.kind { Some(name.clone()) } else { None },
+            )
             .collect();
         if let ExprKind::Call(call) = &value.kind
             && self.is_endpoint(&call.function)
         {
             if self.conditional || names.len() != targets.len() {
-                self.unreadable(value.range, "an endpoint made under a condition is only known when the file runs");
+                self.unreadable(
+                    value.range,
+                    "an endpoint made under a condition is only known when the file runs",
+                );
             }
             let reference = self.endpoint(value.range, call, names.clone());
             for name in names {
@@ -374,9 +411,10 @@ impl Interpreter<'_> {
                 (ExprKind::Name(name), _) => {
                     self.facts.names.insert(name.clone(), binding.clone());
                 }
-                (ExprKind::Tuple(items) | ExprKind::List(items), Binding::Value(Value::List(values) | Value::Tuple(values)))
-                    if items.len() == values.len() =>
-                {
+                (
+                    ExprKind::Tuple(items) | ExprKind::List(items),
+                    Binding::Value(Value::List(values) | Value::Tuple(values)),
+                ) if items.len() == values.len() => {
                     for (item, value) in items.iter().zip(values) {
                         if let ExprKind::Name(name) = &item.kind {
                             self.facts.names.insert(name.clone(), Binding::Value(value.clone()));
@@ -396,7 +434,9 @@ impl Interpreter<'_> {
                     }
                 }
                 (ExprKind::Attribute(object, _), _) => {
-                    if let (ExprKind::Name(_), Binding::Endpoint(_)) = (&object.kind, self.scope().resolve(object)) {
+                    if let (ExprKind::Name(_), Binding::Endpoint(_)) =
+                        (&object.kind, self.scope().resolve(object))
+                    {
                         self.unreadable(target.range, "an endpoint's attribute is set while the file runs");
                     }
                 }
@@ -404,7 +444,10 @@ impl Interpreter<'_> {
                     let mut set = Vec::new();
                     names_in(target, &mut set);
                     for name in set {
-                        self.facts.names.insert(name.clone(), Binding::Unknown(format!("`{name}` is only known when the file runs")));
+                        self.facts.names.insert(
+                            name.clone(),
+                            Binding::Unknown(format!("`{name}` is only known when the file runs")),
+                        );
                     }
                 }
             }
@@ -424,7 +467,8 @@ impl Interpreter<'_> {
 
     fn expression(&mut self, value: &Expr) {
         if let Some((name, method, call)) = mutation(value) {
-            let arguments: Vec<_> = call.positional.iter().map(|argument| self.scope().value(argument)).collect();
+            let arguments: Vec<_> =
+                call.positional.iter().map(|argument| self.scope().value(argument)).collect();
             self.change(name, |known| match (known, method, arguments.as_slice()) {
                 (Value::List(items), "append", [Ok(item)]) => {
                     items.push(item.clone());
@@ -465,8 +509,15 @@ impl Interpreter<'_> {
                 ExprKind::Attribute(object, verb) if VERBS.contains(&verb.as_str()) => self.is_server(object),
                 ExprKind::Name(_) | ExprKind::Attribute(..) => {
                     self.is_server(&call.function)
-                        || matches!(self.scope().resolve(&call.function), Binding::Function { makes_endpoints: true })
-                        || call.positional.iter().chain(call.keywords.iter().map(|(_, _, value)| value)).any(|value| self.is_server(value))
+                        || matches!(
+                            self.scope().resolve(&call.function),
+                            Binding::Function { makes_endpoints: true }
+                        )
+                        || call
+                            .positional
+                            .iter()
+                            .chain(call.keywords.iter().map(|(_, _, value)| value))
+                            .any(|value| self.is_server(value))
                 }
                 _ => false,
             },
@@ -530,7 +581,12 @@ impl Interpreter<'_> {
                 Ok(Value::Dict(items)) => {
                     for (key, known) in items {
                         let Value::Str(name) = key else { continue };
-                        arguments.push(Argument { name, range: *keyword, elements: Vec::new(), value: Ok(known) });
+                        arguments.push(Argument {
+                            name,
+                            range: *keyword,
+                            elements: Vec::new(),
+                            value: Ok(known),
+                        });
                     }
                 }
                 Ok(_) => self.unreadable(value.range, "these arguments are only known when the file runs"),
@@ -575,7 +631,9 @@ impl Interpreter<'_> {
         for decorator in decorators {
             let used = self.decorator(decorator);
             let Some((endpoint, route)) = used else {
-                if matches!(&decorator.kind, ExprKind::Call(call) if self.is_remote(&call.function)) || self.is_remote(decorator) {
+                if matches!(&decorator.kind, ExprKind::Call(call) if self.is_remote(&call.function))
+                    || self.is_remote(decorator)
+                {
                     self.facts.mistakes.push(Mistake {
                         rule: "legacy-remote",
                         range: decorator.range,
@@ -598,9 +656,17 @@ impl Interpreter<'_> {
             };
             found = true;
             if self.conditional {
-                self.unreadable(decorator.range, "an endpoint under a condition is only known when the file runs");
+                self.unreadable(
+                    decorator.range,
+                    "an endpoint under a condition is only known when the file runs",
+                );
             }
-            self.facts.decorated.push(Decorated { item: item.clone(), endpoint, range: decorator.range, route });
+            self.facts.decorated.push(Decorated {
+                item: item.clone(),
+                endpoint,
+                range: decorator.range,
+                route,
+            });
         }
         found
     }
@@ -678,7 +744,8 @@ impl Interpreter<'_> {
                 Node::Stmt(stmt) => match &stmt.kind {
                     StmtKind::Return(Some(_)) | StmtKind::Global(_) => hands_out = true,
                     StmtKind::ImportFrom { module: Some(module), names, .. } => {
-                        makes |= module.starts_with("runpod_flash") && names.iter().any(|(name, _)| name == "Endpoint");
+                        makes |= module.starts_with("runpod_flash")
+                            && names.iter().any(|(name, _)| name == "Endpoint");
                     }
                     StmtKind::Function(inner) => {
                         adds |= inner.decorators.iter().any(|decorator| match &decorator.kind {
@@ -695,7 +762,10 @@ impl Interpreter<'_> {
                             return false;
                         }
                         hands_out |= matches!(&call.function.kind, ExprKind::Name(name) if name == "globals" || name == "setattr");
-                        makes |= matches!(self.scope().resolve(&call.function), Binding::Function { makes_endpoints: true });
+                        makes |= matches!(
+                            self.scope().resolve(&call.function),
+                            Binding::Function { makes_endpoints: true }
+                        );
                     }
                     makes |= self.is_endpoint(expr);
                 }
@@ -731,7 +801,9 @@ impl Interpreter<'_> {
         for stmt in &class.body {
             let mut set = Vec::new();
             match &stmt.kind {
-                StmtKind::Assign { targets, .. } => targets.iter().for_each(|target| names_in(target, &mut set)),
+                StmtKind::Assign { targets, .. } => {
+                    targets.iter().for_each(|target| names_in(target, &mut set))
+                }
                 StmtKind::Function(function) => set.push(function.name.clone()),
                 StmtKind::Class(class) => set.push(class.name.clone()),
                 _ => {}
@@ -756,7 +828,8 @@ fn mutation(expr: &Expr) -> Option<(&str, &str, &Call)> {
     let ExprKind::Call(call) = &expr.kind else { return None };
     let ExprKind::Attribute(object, method) = &call.function.kind else { return None };
     let ExprKind::Name(name) = &object.kind else { return None };
-    let changes = ["append", "extend", "insert", "remove", "pop", "clear", "update", "setdefault", "sort", "reverse"];
+    let changes =
+        ["append", "extend", "insert", "remove", "pop", "clear", "update", "setdefault", "sort", "reverse"];
     changes.contains(&method.as_str()).then_some((name, method, call))
 }
 

@@ -180,11 +180,9 @@ impl Lower<'_> {
             },
             ast::Stmt::If(node) => {
                 let mut branches = vec![(Some(self.expr(&node.test)), self.body(&node.body))];
-                branches.extend(
-                    node.elif_else_clauses.iter().map(|clause| {
-                        (clause.test.as_ref().map(|test| self.expr(test)), self.body(&clause.body))
-                    }),
-                );
+                branches.extend(node.elif_else_clauses.iter().map(|clause| {
+                    (clause.test.as_ref().map(|test| self.expr(test)), self.body(&clause.body))
+                }));
                 StmtKind::If(branches)
             }
             ast::Stmt::Try(node) => {
@@ -203,9 +201,7 @@ impl Lower<'_> {
                 StmtKind::With { parts: parts.exprs, body: parts.stmts }
             }
             ast::Stmt::Expr(node) => StmtKind::Expr(self.expr(&node.value)),
-            ast::Stmt::Return(node) => {
-                StmtKind::Return(node.value.as_deref().map(|value| self.expr(value)))
-            }
+            ast::Stmt::Return(node) => StmtKind::Return(node.value.as_deref().map(|value| self.expr(value))),
             ast::Stmt::Global(node) => {
                 StmtKind::Global(node.names.iter().map(|name| name.id.to_string()).collect())
             }
@@ -235,9 +231,12 @@ impl Lower<'_> {
             head: self.head(node.range, &node.decorator_list, node.name.range),
             is_async: node.is_async,
             is_generator: find.0,
-            decorators: node.decorator_list.iter().map(|decorator| self.expr(&decorator.expression)).collect(),
+            decorators: node
+                .decorator_list
+                .iter()
+                .map(|decorator| self.expr(&decorator.expression))
+                .collect(),
             parameters,
-            takes_args: node.parameters.vararg.is_some(),
             takes_kwargs: node.parameters.kwarg.is_some(),
             body: self.body(&node.body),
             doc: docstring(&node.body),
@@ -248,7 +247,11 @@ impl Lower<'_> {
         Class {
             name: node.name.id.to_string(),
             head: self.head(node.range, &node.decorator_list, node.name.range),
-            decorators: node.decorator_list.iter().map(|decorator| self.expr(&decorator.expression)).collect(),
+            decorators: node
+                .decorator_list
+                .iter()
+                .map(|decorator| self.expr(&decorator.expression))
+                .collect(),
             bases: node
                 .arguments
                 .iter()
@@ -333,9 +336,7 @@ impl Lower<'_> {
             ast::Expr::UnaryOp(node) if node.op == UnaryOp::Not => ExprKind::Not(self.boxed(&node.operand)),
             ast::Expr::BoolOp(node) if node.op == ast::BoolOp::Or => ExprKind::Or(self.many(&node.values)),
             ast::Expr::Compare(node) => match (&*node.ops, &*node.comparators) {
-                ([ast::CmpOp::Eq], [right]) => {
-                    ExprKind::Equal(self.boxed(&node.left), self.boxed(right))
-                }
+                ([ast::CmpOp::Eq], [right]) => ExprKind::Equal(self.boxed(&node.left), self.boxed(right)),
                 _ => self.other(expr, "bool"),
             },
             ast::Expr::If(node) => ExprKind::Conditional {

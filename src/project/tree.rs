@@ -66,7 +66,10 @@ pub(super) enum ExprKind {
 pub(super) enum FormatPart {
     Text(String),
     /// `{value}`; `plain` where there is no conversion and no format specification.
-    Value { value: Expr, plain: bool },
+    Value {
+        value: Expr,
+        plain: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -100,20 +103,42 @@ pub(super) enum StmtKind {
     Function(Arc<Function>),
     Class(Arc<Class>),
     /// `a = b = value`, and `a: T = value` with one target.
-    Assign { targets: Vec<Expr>, annotation: Option<Expr>, value: Option<Expr> },
+    Assign {
+        targets: Vec<Expr>,
+        annotation: Option<Expr>,
+        value: Option<Expr>,
+    },
     /// `target += value` and the like.
-    Augment { target: Expr, operator: BinaryOperator, value: Expr },
+    Augment {
+        target: Expr,
+        operator: BinaryOperator,
+        value: Expr,
+    },
     Import(Vec<(String, Option<String>)>),
-    ImportFrom { module: Option<String>, names: Vec<(String, Option<String>)>, level: usize },
+    ImportFrom {
+        module: Option<String>,
+        names: Vec<(String, Option<String>)>,
+        level: usize,
+    },
     /// Tests in order with their bodies; an `else` has no test.
     If(Vec<(Option<Expr>, Vec<Stmt>)>),
-    Try { body: Vec<Stmt>, rest: Vec<Stmt>, parts: Vec<Expr> },
-    With { parts: Vec<Expr>, body: Vec<Stmt> },
+    Try {
+        body: Vec<Stmt>,
+        rest: Vec<Stmt>,
+        parts: Vec<Expr>,
+    },
+    With {
+        parts: Vec<Expr>,
+        body: Vec<Stmt>,
+    },
     Expr(Expr),
     Return(Option<Expr>),
     Global(Vec<String>),
     /// Loops, `match`, `del`, `raise` …: what they contain.
-    Other { parts: Vec<Expr>, body: Vec<Stmt> },
+    Other {
+        parts: Vec<Expr>,
+        body: Vec<Stmt>,
+    },
 }
 
 #[derive(Debug)]
@@ -125,7 +150,6 @@ pub(super) struct Function {
     pub(super) is_generator: bool,
     pub(super) decorators: Vec<Expr>,
     pub(super) parameters: Vec<Parameter>,
-    pub(super) takes_args: bool,
     pub(super) takes_kwargs: bool,
     pub(super) body: Vec<Stmt>,
     pub(super) doc: Option<String>,

@@ -7,8 +7,8 @@
 
 use std::io::{Read, Write};
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::error::WireError;
 
@@ -103,7 +103,8 @@ impl Frame {
     /// Builds a frame from a serialisable head.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] when the head cannot be serialised.
+    /// [`WireError::Malformed`] when the head cannot be serialised or is longer than 64 MiB, or when
+    /// there are more than 65,535 buffers.
     pub fn new<H: serde::Serialize>(
         kind: FrameKind,
         call_id: u64,
@@ -112,6 +113,15 @@ impl Frame {
     ) -> Result<Self, WireError> {
         let head = rmp_serde::to_vec_named(head)
             .map_err(|error| WireError::Malformed { reason: error.to_string() })?;
+        if head.len() > MAX_HEAD {
+            return Err(WireError::Malformed {
+                reason: format!("a head of {} bytes is too long", head.len()),
+            });
+        }
+        if buffers.len() > usize::from(u16::MAX) {
+            let reason = format!("{} buffers are too many for one call", buffers.len());
+            return Err(WireError::Malformed { reason });
+        }
         Ok(Self { kind, flags: 0, call_id, head: head.into(), buffers })
     }
 
@@ -160,6 +170,19 @@ impl Frame {
         Ok(())
     }
 
+    /// Writes the frame to an asynchronous writer.
+    ///
+    /// # Errors
+    /// [`WireError::Io`] when the writer fails.
+    pub async fn write_to_async(&self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), WireError> {
+        writer.write_all(&self.encode_prefix()).await?;
+        for buffer in &self.buffers {
+            writer.write_all(buffer).await?;
+        }
+        writer.flush().await?;
+        Ok(())
+    }
+
     /// Reads one frame; buffers are split out of one allocation each.
     ///
     /// # Errors
@@ -179,14 +202,15 @@ impl Frame {
         reader.read_exact(&mut head).await?;
         let mut buffers = Vec::with_capacity(lengths.len());
         for length in lengths {
-            let mut buffer = BytesMut::with_capacity(length);
+            let mut buffer = Vec::new();
+            buffer.try_reserve_exact(length).map_err(|_| no_memory(length))?;
             let mut rest = reader.take(length as u64);
             while buffer.len() < length {
                 if rest.read_buf(&mut buffer).await? == 0 {
                     return Err(WireError::Closed);
                 }
             }
-            buffers.push(buffer.freeze());
+            buffers.push(buffer.into());
         }
         Ok(Self {
             kind: header.kind,
@@ -221,6 +245,10 @@ pub fn read_prefix(reader: &mut impl Read) -> Result<(Header, Vec<u8>, Vec<usize
     let mut head = vec![0u8; header.head_len];
     reader.read_exact(&mut head)?;
     Ok((header, head, lengths))
+}
+
+fn no_memory(length: usize) -> WireError {
+    WireError::Malformed { reason: format!("there is no memory for a buffer of {length} bytes") }
 }
 
 fn parse_header(fixed: &[u8; HEADER_LEN]) -> Result<Header, WireError> {

@@ -1,0 +1,306 @@
+//! What workers say: answers, items, and their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::dispatch::{NULL, stop};
+use super::queue::{Running, Target, Work, WorkKind};
+use super::record::Change;
+use super::state::{LoadFailure, Phase, State};
+use super::supervisor::Supervisor;
+use crate::wire::backend::{HttpReply, Reply};
+use crate::wire::job::split_error;
+use crate::wire::message::{AnswerHead, ChunkHead, ErrorReport, Failure, HttpStartHead, ReadyHead};
+use crate::wire::{Frame, WireError};
+
+/// Items that wait for a slow reader before its worker has to.
+const STREAM_BACKLOG: usize = 256;
+/// Starts that may fail in a row before calls are answered with the reason.
+const START_ATTEMPTS: u32 = 2;
+
+/// Something to hand to a reader once the lock is released; the worker's reader waits for it, so
+/// that a slow client slows its worker down instead of filling memory.
+pub(super) enum Delivery {
+    Item(mpsc::Sender<Result<Vec<Bytes>, ErrorReport>>, Result<Vec<Bytes>, ErrorReport>),
+    Piece(mpsc::Sender<Result<Bytes, ErrorReport>>, Result<Bytes, ErrorReport>),
+}
+
+impl Delivery {
+    pub(super) async fn deliver(self) {
+        match self {
+            Self::Item(reader, item) => drop(reader.send(item).await),
+            Self::Piece(reader, piece) => drop(reader.send(piece).await),
+        }
+    }
+}
+
+impl Supervisor {
+    /// A worker has loaded its code.
+    pub(super) fn worker_ready(self: &Arc<Self>, number: u64, head: &Arc<ReadyHead>) {
+        let now = self.now();
+        let mut state = self.lock();
+        let Some(worker) = state.workers.get_mut(&number) else { return };
+        if worker.phase == Phase::Starting {
+            worker.phase = Phase::Ready;
+            worker.since = now;
+        }
+        worker.ready = Some(Arc::clone(head));
+        if worker.generation == state.generation {
+            state.ready = Some(Arc::clone(head));
+            state.is_warming = false;
+            state.failure = None;
+        }
+        self.pump(&mut state);
+    }
+
+    /// A worker could not load its code: calls are answered with its report.
+    pub(super) fn worker_refused(self: &Arc<Self>, number: u64, report: ErrorReport) {
+        let now = self.now();
+        let mut state = self.lock();
+        let Some(worker) = state.workers.get_mut(&number) else { return };
+        stop(worker, now + self.shared.options.stop_grace);
+        if worker.generation == state.generation {
+            self.remember_failure(&mut state, report);
+        }
+        self.pump(&mut state);
+    }
+
+    fn remember_failure(&self, state: &mut State, report: ErrorReport) {
+        let retry_at = self.now() + self.shared.options.load_retry_pause;
+        state.failure = Some(LoadFailure { report, retry_at });
+        state.is_warming = false;
+    }
+
+    /// One item of a call.
+    pub(super) fn worker_chunk(
+        self: &Arc<Self>,
+        number: u64,
+        frame: Frame,
+    ) -> Result<Option<Delivery>, WireError> {
+        let head: ChunkHead = frame.parse_head()?;
+        let mut state = self.lock();
+        let key = frame.call_id;
+        let Some(running) = running_of(&mut state, number, key) else { return Ok(None) };
+        if let Target::Call(_) = running.target {
+            let (items, reader) = mpsc::channel(STREAM_BACKLOG);
+            let guard = self.watch_reader(key, items.clone());
+            if let Target::Call(reply) = std::mem::replace(&mut running.target, Target::Stream(items, guard))
+            {
+                let _ = reply.send(Ok(Reply::Stream(reader)));
+            }
+        }
+        match &mut running.target {
+            Target::Stream(items, _) => Ok(Some(Delivery::Item(items.clone(), Ok(frame.buffers)))),
+            Target::Job { id, items } => {
+                let (id, item) = (id.clone(), frame.buffers.into_iter().next().unwrap_or(NULL));
+                if head == ChunkHead::Progress {
+                    self.change_job(&mut state, &id, Change::Progress(item));
+                } else {
+                    items.push(item.clone());
+                    if let Err(error) = self.shared.options.store.push_item(&self.name, &id, item) {
+                        tracing::debug!(endpoint = self.name, %error, "item dropped");
+                    }
+                    self.tell(&mut state, &id, false);
+                }
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Status and headers of an HTTP answer.
+    pub(super) fn worker_http_start(self: &Arc<Self>, number: u64, frame: &Frame) -> Result<(), WireError> {
+        let mut start: HttpStartHead = frame.parse_head()?;
+        let mut state = self.lock();
+        let Some(worker) = state.workers.get(&number).map(|worker| worker.id.clone()) else { return Ok(()) };
+        let Some(running) = running_of(&mut state, number, frame.call_id) else { return Ok(()) };
+        if !matches!(running.target, Target::Http(_)) {
+            return Ok(());
+        }
+        let (pieces, body) = mpsc::channel(STREAM_BACKLOG);
+        let guard = self.watch_reader(frame.call_id, pieces.clone());
+        let (name, value) = (b"x-runpod-worker-id".to_vec(), worker.clone().into_bytes());
+        start.headers.push((name.into(), value.into()));
+        if let Target::Http(reply) = std::mem::replace(&mut running.target, Target::Body(pieces, guard)) {
+            let _ = reply.send(Ok(HttpReply { start, body, worker }));
+        }
+        Ok(())
+    }
+
+    /// A piece of an HTTP body.
+    pub(super) fn worker_http_chunk(&self, number: u64, frame: Frame) -> Option<Delivery> {
+        let mut state = self.lock();
+        let running = running_of(&mut state, number, frame.call_id)?;
+        let Target::Body(pieces, _) = &running.target else { return None };
+        let piece = frame.buffers.into_iter().next().unwrap_or_default();
+        Some(Delivery::Piece(pieces.clone(), Ok(piece)))
+    }
+
+    /// Cancels a call when its reader is dropped; ends with the guard that is returned.
+    fn watch_reader<T: Send + 'static>(
+        self: &Arc<Self>,
+        key: u64,
+        reader: mpsc::Sender<T>,
+    ) -> oneshot::Sender<()> {
+        let (guard, ended) = oneshot::channel();
+        let supervisor = Arc::clone(self);
+        self.shared.handle.spawn(async move {
+            tokio::select! {
+                () = reader.closed() => supervisor.abandon(key),
+                _ = ended => {}
+            }
+        });
+        guard
+    }
+
+    /// The end of a call.
+    pub(super) fn worker_answer(
+        self: &Arc<Self>,
+        number: u64,
+        frame: Frame,
+    ) -> Result<Option<Delivery>, WireError> {
+        let head: AnswerHead = frame.parse_head()?;
+        let now = self.now();
+        let mut state = self.lock();
+        let Some(worker) = state.workers.get_mut(&number) else { return Ok(None) };
+        let Some(running) = worker.running.remove(&frame.call_id) else { return Ok(None) };
+        worker.since = now;
+        state.crashes = 0;
+        let delivery = match running.target {
+            Target::Job { id, items } => {
+                let change = job_change(head, frame.buffers, &items);
+                self.change_job(&mut state, &id, change);
+                None
+            }
+            Target::Call(reply) => {
+                let result = match head {
+                    AnswerHead::Failed(report) => Err(*report),
+                    AnswerHead::End => Ok(Reply::Stream(mpsc::channel(1).1)),
+                    AnswerHead::Python | AnswerHead::Json | AnswerHead::Http => {
+                        Ok(Reply::Value(frame.buffers))
+                    }
+                };
+                let _ = reply.send(result);
+                None
+            }
+            Target::Stream(items, _) => match head {
+                AnswerHead::Failed(report) => Some(Delivery::Item(items, Err(*report))),
+                _ => None,
+            },
+            Target::Http(reply) => {
+                let report = match head {
+                    AnswerHead::Failed(report) => *report,
+                    _ => internal("the worker gave no HTTP answer"),
+                };
+                let _ = reply.send(Err(report));
+                None
+            }
+            Target::Body(pieces, _) => match head {
+                AnswerHead::Failed(report) => Some(Delivery::Piece(pieces, Err(*report))),
+                _ => None,
+            },
+            Target::Nobody => None,
+        };
+        self.pump(&mut state);
+        Ok(delivery)
+    }
+
+    /// A worker process has ended, `reason` says how. Returns whether that was meant.
+    pub(super) fn worker_ended(self: &Arc<Self>, number: u64, reason: &str, tail: &str) -> bool {
+        let now = self.now();
+        let mut state = self.lock();
+        let Some(mut worker) = state.workers.remove(&number) else { return true };
+        let was_meant = matches!(worker.phase, Phase::Stopping(_))
+            || (worker.phase == Phase::Lost && worker.running.is_empty())
+            || worker.generation != state.generation && worker.running.is_empty();
+        if !was_meant {
+            state.crashes += 1;
+            let patience = state.crashes.saturating_sub(START_ATTEMPTS);
+            if patience > 0 {
+                let pause = Duration::from_millis(250) * 2u32.saturating_pow(patience.min(8) - 1);
+                state.start_not_before = now + pause.min(Duration::from_secs(30));
+            }
+            if worker.phase == Phase::Starting && state.crashes >= START_ATTEMPTS {
+                let text =
+                    format!("a worker of endpoint `{}` {reason} before it had loaded its code", self.name);
+                self.remember_failure(&mut state, died(text, tail));
+            }
+        }
+        let held = std::mem::take(&mut worker.running);
+        for (key, running) in held.into_iter().rev() {
+            self.lose(&mut state, key, running, reason, tail);
+        }
+        self.pump(&mut state);
+        self.rouse();
+        was_meant
+    }
+
+    /// A worker was lost while it held this: a stored job goes back to the queue's head once.
+    fn lose(&self, state: &mut State, key: u64, running: Running, reason: &str, tail: &str) {
+        let report = died(format!("the worker {reason} while it ran this"), tail);
+        let Target::Job { id, .. } = running.target else {
+            self.end_with(running.target, &report);
+            return;
+        };
+        let Ok(Some(job)) = self.shared.options.store.get(&self.name, &id) else { return };
+        if job.retries == 0 && self.change_job(state, &id, Change::Requeued) {
+            state.retried += 1;
+            let kind = WorkKind::Job { id, low_priority: job.request.low_priority };
+            state.queue.push_front(Work { key, kind });
+        } else {
+            let text = format!("the worker {reason} while it ran this job, for the second time");
+            self.change_job(state, &id, Change::Failed(Box::new(died(text, tail)), None));
+        }
+    }
+}
+
+fn running_of(state: &mut State, number: u64, key: u64) -> Option<&mut Running> {
+    state.workers.get_mut(&number)?.running.get_mut(&key)
+}
+
+/// How a job ends by this answer. As on Runpod, a result that is an object with a truthy `error`
+/// is a failure.
+fn job_change(head: AnswerHead, buffers: Vec<Bytes>, items: &[Bytes]) -> Change {
+    match head {
+        AnswerHead::Failed(report) => Change::Failed(report, None),
+        AnswerHead::End => {
+            let mut list = vec![b'['];
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    list.push(b',');
+                }
+                list.extend_from_slice(item);
+            }
+            list.push(b']');
+            Change::Completed(list.into())
+        }
+        AnswerHead::Json => {
+            let output = buffers.into_iter().next().unwrap_or(NULL);
+            match split_error(&output) {
+                Some((Some(error), rest)) => {
+                    Change::Failed(Box::new(ErrorReport::new(Failure::Raised, "", error)), rest)
+                }
+                Some((None, rest)) => Change::Completed(rest.unwrap_or(NULL)),
+                None => Change::Completed(output),
+            }
+        }
+        AnswerHead::Python | AnswerHead::Http => {
+            Change::Failed(Box::new(internal("the worker did not answer the job in JSON")), None)
+        }
+    }
+}
+
+fn internal(text: &str) -> ErrorReport {
+    ErrorReport::new(Failure::Internal, "InternalError", text)
+}
+
+fn died(mut text: String, tail: &str) -> ErrorReport {
+    if !tail.is_empty() {
+        text.push_str("; the last it printed:\n");
+        text.push_str(tail);
+    }
+    ErrorReport::new(Failure::WorkerDied, "WorkerDiedError", text)
+}

@@ -1,0 +1,440 @@
+//! Gives work to workers and makes their number right; runs after every change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::callable::resolve;
+use super::clock::Moment;
+use super::kill::KillSwitch;
+use super::launch::load_head;
+use super::queue::{Running, Target, Work, WorkKind};
+use super::record::Change;
+use super::scaler::desired_workers;
+use super::shared::Shutdown;
+use super::state::{Phase, State, Worker};
+use super::supervisor::{Supervisor, stopping_report};
+use super::worker::{Plan, run_worker};
+use crate::endpoint::JobStatus;
+use crate::requirements::EnvironmentState;
+use crate::wire::message::{CallHead, ErrorReport, Failure, Input};
+use crate::wire::{Frame, FrameKind};
+
+/// How long a job may run when nothing says it, as on Runpod.
+const EXECUTION_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a request to a load-balanced endpoint may take, as on Runpod.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(330);
+
+impl Supervisor {
+    /// Does everything that can be done now.
+    pub(super) fn pump(self: &Arc<Self>, state: &mut State) {
+        let now = self.now();
+        self.forget_jobs(state, now);
+        self.follow_environment(state);
+        self.refuse_hopeless(state, now);
+        self.retire(state, now);
+        self.enforce_deadlines(state, now);
+        while let Some(number) = state.free_worker() {
+            let Some(work) = state.queue.pop_front() else { break };
+            self.assign(state, number, work, now);
+        }
+        self.scale(state, now);
+        let wake_at = self.next_moment(state, now);
+        if wake_at != state.wake_at {
+            state.wake_at = wake_at;
+            self.rouse();
+        }
+    }
+
+    /// Forgets jobs whose time has come, in the queue and on workers too.
+    fn forget_jobs(&self, state: &mut State, now: Moment) {
+        let store = &self.shared.options.store;
+        if store.next_expiry(&self.name).is_none_or(|moment| moment > now) {
+            return;
+        }
+        for job in store.expire(&self.name, now).unwrap_or_default() {
+            match job.status {
+                JobStatus::InQueue => {
+                    state
+                        .queue
+                        .remove(|work| matches!(&work.kind, WorkKind::Job { id, .. } if *id == job.id));
+                }
+                JobStatus::InProgress => {
+                    if let Some(key) = state.key_of_job(&job.id) {
+                        self.release(state, key, false);
+                    }
+                }
+                _ => {}
+            }
+            self.tell(state, &job.id, true);
+        }
+    }
+
+    /// Another interpreter makes a new generation.
+    fn follow_environment(&self, state: &mut State) {
+        let environment = state.spec.environment.borrow_and_update().clone();
+        if let EnvironmentState::Ready(interpreter) = environment
+            && state.interpreter.as_ref() != Some(&interpreter)
+        {
+            if state.interpreter.is_some() {
+                self.next_generation(state);
+            }
+            state.interpreter = Some(interpreter);
+        }
+    }
+
+    /// Answers what cannot be done: no environment, code that does not load, a shutdown.
+    fn refuse_hopeless(&self, state: &mut State, now: Moment) {
+        let environment = match &*state.spec.environment.borrow() {
+            EnvironmentState::Failed { message, hint } => {
+                let mut report = ErrorReport::new(Failure::Environment, "EnvironmentError", message.clone());
+                report.hint.clone_from(hint);
+                Some(report)
+            }
+            _ => None,
+        };
+        let report = environment.or_else(|| {
+            let failure = state.failure.as_ref()?;
+            (now < failure.retry_at).then(|| failure.report.clone())
+        });
+        if let Some(report) = report {
+            for work in state.queue.take(|_| true) {
+                self.fail(state, work, &report);
+            }
+        }
+        let is_stopping = self.shared.is_shutting_down();
+        if state.is_removed || is_stopping {
+            let is_durable = self.shared.options.store.is_durable();
+            let report = stopping_report(&self.name, state.is_removed);
+            // A call that something running waits for is part of what runs.
+            let is_removed = state.is_removed;
+            let refused = state.queue.take(|work| match &work.kind {
+                WorkKind::Call { call, .. } => is_removed || call.head.chain.is_empty(),
+                WorkKind::Job { .. } => is_removed || !is_durable,
+                WorkKind::Http { .. } => true,
+            });
+            for work in refused {
+                match work.kind {
+                    WorkKind::Job { id, .. } => {
+                        self.change_job(state, &id, Change::Cancelled);
+                    }
+                    _ => self.fail(state, work, &report),
+                }
+            }
+        }
+        while let Some(Work { kind: WorkKind::Http { give_up, .. }, .. }) = state.queue.front() {
+            if *give_up > now {
+                break;
+            }
+            if let Some(work) = state.queue.pop_front() {
+                let text = format!("no workers available for endpoint `{}`", self.name);
+                self.fail(state, work, &ErrorReport::new(Failure::TimedOut, "NoWorkersAvailable", text));
+            }
+        }
+    }
+
+    /// Ends work that no worker holds.
+    pub(super) fn fail(&self, state: &mut State, work: Work, report: &ErrorReport) {
+        match work.kind {
+            WorkKind::Job { id, .. } => {
+                self.change_job(state, &id, Change::Failed(Box::new(report.clone()), None));
+            }
+            WorkKind::Call { reply, .. } => drop(reply.send(Err(report.clone()))),
+            WorkKind::Http { reply, .. } => drop(reply.send(Err(report.clone()))),
+        }
+    }
+
+    /// Lets workers go that serve an older generation, a removed endpoint or a platform that stops.
+    fn retire(&self, state: &mut State, now: Moment) {
+        let is_ending = state.is_removed || self.shared.is_shutting_down();
+        let stop_at = now + self.shared.options.stop_grace;
+        let (generation, waits) = (state.generation, !state.queue.is_empty());
+        for worker in state.workers.values_mut() {
+            if worker.generation == generation && (!is_ending || waits) {
+                continue;
+            }
+            match worker.phase {
+                Phase::Starting => {
+                    worker.phase = Phase::Lost;
+                    worker.switch.kill();
+                }
+                Phase::Ready | Phase::Draining if worker.running.is_empty() => stop(worker, stop_at),
+                Phase::Ready if worker.generation != generation => worker.phase = Phase::Draining,
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends what has run too long, and kills workers that do not do what they were told.
+    fn enforce_deadlines(&self, state: &mut State, now: Moment) {
+        let due: Vec<(u64, Duration)> = state
+            .workers
+            .values()
+            .flat_map(|worker| &worker.running)
+            .filter(|(_, running)| running.deadline.is_some_and(|deadline| deadline <= now))
+            .map(|(key, running)| (*key, running.limit))
+            .collect();
+        for (key, limit) in due {
+            let text = format!("executionTimeout exceeded: it ran longer than {limit:?}");
+            self.time_out(state, key, &ErrorReport::new(Failure::TimedOut, "TimeoutError", text));
+        }
+        let init_timeout = self.shared.options.init_timeout;
+        for worker in state.workers.values_mut() {
+            let is_over = match worker.phase {
+                Phase::Starting => now >= worker.since + init_timeout,
+                Phase::Stopping(kill_at) => now >= kill_at,
+                Phase::Ready | Phase::Draining => {
+                    let due = |running: &Running| {
+                        running.abandoned.is_some_and(|abandoned| abandoned.kill_at <= now)
+                    };
+                    let timed_out = |running: &Running| {
+                        due(running) && running.abandoned.is_some_and(|abandoned| abandoned.is_timeout)
+                    };
+                    // A cancelled call alone is no reason to take others down with it.
+                    worker.running.values().any(timed_out)
+                        || (!worker.running.is_empty() && worker.running.values().all(due))
+                }
+                Phase::Lost => false,
+            };
+            if is_over {
+                worker.phase = if worker.phase == Phase::Starting { worker.phase } else { Phase::Lost };
+                worker.switch.kill();
+            }
+        }
+    }
+
+    /// Ends a call with a failure while its worker still holds it.
+    fn time_out(&self, state: &mut State, key: u64, report: &ErrorReport) {
+        let Some(running) = state.worker_of(key).and_then(|worker| worker.running.get_mut(&key)) else {
+            return;
+        };
+        let target = std::mem::replace(&mut running.target, Target::Nobody);
+        self.release(state, key, true);
+        match target {
+            Target::Job { id, .. } => {
+                self.change_job(state, &id, Change::TimedOut(Box::new(report.clone())));
+            }
+            other => self.end_with(other, report),
+        }
+    }
+
+    /// Tells a caller that its call failed.
+    pub(super) fn end_with(&self, target: Target, report: &ErrorReport) {
+        let report = report.clone();
+        match target {
+            Target::Call(reply) => drop(reply.send(Err(report))),
+            Target::Http(reply) => drop(reply.send(Err(report))),
+            // The reader may be slow: the failure waits its turn behind the items.
+            Target::Stream(items, guard) => {
+                self.shared.handle.spawn(async move {
+                    let _ = items.send(Err(report)).await;
+                    drop(guard);
+                });
+            }
+            Target::Body(pieces, guard) => {
+                self.shared.handle.spawn(async move {
+                    let _ = pieces.send(Err(report)).await;
+                    drop(guard);
+                });
+            }
+            Target::Job { .. } | Target::Nobody => {}
+        }
+    }
+
+    /// Gives work to a worker.
+    fn assign(&self, state: &mut State, number: u64, work: Work, now: Moment) {
+        let Some(worker) = state.workers.get(&number) else { return };
+        let (worker_id, ready) = (worker.id.clone(), worker.ready.clone());
+        let set = state.spec.execution_timeout.filter(|limit| !limit.is_zero());
+        let (target, limit, frame) = match work.kind {
+            WorkKind::Job { id, .. } => {
+                let Ok(Some(job)) = self.shared.options.store.get(&self.name, &id) else { return };
+                let limit = job.request.execution_timeout.or(set).unwrap_or(EXECUTION_TIMEOUT);
+                let resolved = resolve(ready.as_deref(), &job.request.callable, &job.request.input);
+                let started = Change::Started { worker: worker_id };
+                if !self.change_job(state, &id, started) {
+                    return;
+                }
+                let (callable, input) = match resolved {
+                    Ok(resolved) => resolved,
+                    Err(report) => {
+                        self.change_job(state, &id, Change::Failed(report, None));
+                        return;
+                    }
+                };
+                let head = CallHead {
+                    endpoint: self.name.clone(),
+                    callable,
+                    input: Input::Json,
+                    job: Some(id.clone()),
+                    chain: Vec::new(),
+                    stream: true,
+                };
+                let frame = Frame::new(FrameKind::Call, work.key, &head, vec![input]);
+                (Target::Job { id, items: Vec::new() }, Some(limit), frame)
+            }
+            WorkKind::Call { call, reply } => {
+                let frame = Frame::new(FrameKind::Call, work.key, &call.head, call.buffers);
+                (Target::Call(reply), set, frame)
+            }
+            WorkKind::Http { request, reply, .. } => {
+                let head = CallHead {
+                    endpoint: self.name.clone(),
+                    callable: String::new(),
+                    input: Input::Http(request.head),
+                    job: None,
+                    chain: Vec::new(),
+                    stream: true,
+                };
+                let frame = Frame::new(FrameKind::Call, work.key, &head, vec![request.body]);
+                (Target::Http(reply), Some(set.unwrap_or(REQUEST_TIMEOUT)), frame)
+            }
+        };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                let report = ErrorReport::new(Failure::Internal, "WireError", error.to_string());
+                match target {
+                    Target::Job { id, .. } => {
+                        self.change_job(state, &id, Change::Failed(Box::new(report), None));
+                    }
+                    other => self.end_with(other, &report),
+                }
+                return;
+            }
+        };
+        if let Some(worker) = state.workers.get_mut(&number) {
+            worker.send(frame);
+            let limit = limit.unwrap_or(Duration::MAX);
+            let deadline = now.checked_add(limit);
+            worker.running.insert(work.key, Running { target, deadline, limit, abandoned: None });
+        }
+    }
+
+    /// Starts the workers that are wanted, and stops those that were idle for too long.
+    fn scale(self: &Arc<Self>, state: &mut State, now: Moment) {
+        state.throttled = 0;
+        if *self.shared.shutdown.borrow() == Shutdown::Killing {
+            return;
+        }
+        let is_ending = state.is_removed || self.shared.is_shutting_down();
+        let EnvironmentState::Ready(interpreter) = state.spec.environment.borrow().clone() else { return };
+        let mut limits = state.limits();
+        if is_ending {
+            limits.min = 0;
+        } else if state.is_warming {
+            limits.min = limits.min.max(1);
+        }
+        let desired = desired_workers(limits, state.load());
+        if state.failure.is_some() {
+            // Only a call that arrives after the pause is worth another try.
+            if state.queue.is_empty() {
+                return;
+            }
+            state.failure = None;
+        }
+        let present = state.present().count();
+        if now >= state.start_not_before {
+            for running in present..desired {
+                if running > 0
+                    && let Some(reason) = self.shared.machine.refusal(*self.shared.counted.borrow())
+                {
+                    state.throttled = desired - running;
+                    self.shared.note_once("machine", || reason);
+                    break;
+                }
+                self.start_worker(state, interpreter.clone(), now);
+            }
+        }
+        let mut spare = present.saturating_sub(desired);
+        let (idle_timeout, generation) = (state.spec.idle_timeout, state.generation);
+        let stop_at = now + self.shared.options.stop_grace;
+        // The newest first: the oldest holds the warmest caches.
+        for worker in state.workers.values_mut().rev() {
+            let is_idle = worker.phase == Phase::Ready
+                && worker.generation == generation
+                && worker.running.is_empty()
+                && now >= worker.since + idle_timeout;
+            if is_idle && spare > 0 {
+                spare -= 1;
+                stop(worker, stop_at);
+            }
+        }
+    }
+
+    fn start_worker(
+        self: &Arc<Self>,
+        state: &mut State,
+        interpreter: crate::requirements::Interpreter,
+        now: Moment,
+    ) {
+        let number = state.next_worker;
+        state.next_worker += 1;
+        let id = format!("w{}", &uuid::Uuid::new_v4().simple().to_string()[..13]);
+        let (frames, queued) = tokio::sync::mpsc::unbounded_channel();
+        let switch = Arc::new(KillSwitch::default());
+        let load = load_head(&state.spec, &id);
+        let plan = Plan {
+            number,
+            id: id.clone(),
+            interpreter,
+            spec: state.spec.clone(),
+            load,
+            frames: frames.clone(),
+            queued,
+            switch: Arc::clone(&switch),
+        };
+        state.workers.insert(
+            number,
+            Worker {
+                id,
+                generation: state.generation,
+                phase: Phase::Starting,
+                frames,
+                switch,
+                running: std::collections::BTreeMap::new(),
+                since: now,
+                ready: None,
+            },
+        );
+        self.shared.handle.spawn(run_worker(Arc::clone(self), plan));
+    }
+
+    /// When something is due next.
+    fn next_moment(&self, state: &State, now: Moment) -> Option<Moment> {
+        let options = &self.shared.options;
+        let mut moments: Vec<Moment> = options.store.next_expiry(&self.name).into_iter().collect();
+        for worker in state.workers.values() {
+            match worker.phase {
+                Phase::Starting => moments.push(worker.since + options.init_timeout),
+                Phase::Stopping(kill_at) => moments.push(kill_at),
+                Phase::Ready | Phase::Draining | Phase::Lost => {}
+            }
+            for running in worker.running.values() {
+                moments.extend(running.deadline);
+                moments.extend(running.abandoned.map(|abandoned| abandoned.kill_at));
+            }
+            if worker.phase == Phase::Ready && worker.running.is_empty() {
+                moments.push(worker.since + state.spec.idle_timeout);
+            }
+        }
+        if !state.queue.is_empty() || state.spec.workers.min > 0 {
+            moments.push(state.start_not_before);
+        }
+        if let Some(Work { kind: WorkKind::Http { give_up, .. }, .. }) = state.queue.front() {
+            moments.push(*give_up);
+        }
+        // What was due and is still there waits for something else than time.
+        moments.into_iter().filter(|moment| *moment > now).min()
+    }
+}
+
+/// Tells a worker to finish and exit.
+pub(super) fn stop(worker: &mut Worker, kill_at: Moment) {
+    worker.phase = Phase::Stopping(kill_at);
+    worker.send(Frame::empty(FrameKind::Stop, 0));
+}
+
+/// JSON `null`, for an answer without a value.
+pub(super) const NULL: Bytes = Bytes::from_static(b"null");

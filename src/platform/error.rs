@@ -1,0 +1,24 @@
+//! Errors of the platform that are not a call's own: those cross as `ErrorReport`.
+
+use crate::endpoint::JobStatus;
+
+/// Why the job store refused.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such job, or it is no longer kept.
+    #[error("there is no job `{id}`")]
+    Unknown {
+        /// Job ID.
+        id: String,
+    },
+    /// The job's state does not allow the change.
+    #[error("job `{id}` is {from:?}: it cannot become {to:?}")]
+    Refused {
+        /// Job ID.
+        id: String,
+        /// State it has.
+        from: JobStatus,
+        /// State it was to have.
+        to: JobStatus,
+    },
+}

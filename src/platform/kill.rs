@@ -1,0 +1,63 @@
+//! Kills a worker's process group, never one that took over its number.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Kills one worker's process group.
+#[derive(Debug, Default)]
+pub(super) struct KillSwitch {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pid: Option<Pid>,
+    was_killed: bool,
+    followed: Option<Arc<KillSwitch>>,
+}
+
+impl KillSwitch {
+    /// Kills the group now, or as soon as it exists.
+    pub(super) fn kill(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.was_killed = true;
+        kill(state.pid);
+        if let Some(other) = &state.followed {
+            other.kill();
+        }
+    }
+
+    /// Says which group it is.
+    pub(super) fn attach(&self, pid: u32) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        if state.was_killed {
+            kill(state.pid);
+        }
+    }
+
+    /// Kills what `other` kills: a process that was started ahead brings its own switch.
+    pub(super) fn follow(&self, other: &Arc<KillSwitch>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.was_killed {
+            other.kill();
+        }
+        state.followed = Some(Arc::clone(other));
+    }
+
+    /// Kills what is left of the group and reaps its leader by `reap`, both while the number is
+    /// still the leader's; kills nothing afterwards.
+    pub(super) fn reaped<T>(&self, reap: impl FnOnce() -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        kill(state.pid.take());
+        reap()
+    }
+}
+
+fn kill(pid: Option<Pid>) {
+    if let Some(pid) = pid {
+        // A group that is gone already is what we want.
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}

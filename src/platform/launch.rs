@@ -1,0 +1,95 @@
+//! What a worker process is started with: its environment and its folder.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use super::options::CommandLine;
+use super::spec::EndpointSpec;
+use crate::wire::message::{LoadHead, Source};
+
+/// Never handed to user code: credentials, and what would make a worker act as another context.
+const WITHHELD: [&str; 5] = [
+    "RUNPOD_API_KEY",
+    "RUNPOD_AI_API_KEY",
+    "FLASH_IS_LIVE_PROVISIONING",
+    "FLASH_WORKER_FD",
+    "FLASH_RUNTIME_PATHS",
+];
+
+/// Variables that say where code runs; an endpoint's own `env` cannot override them.
+fn identity(endpoint: &str, worker: &str) -> [(&'static str, String); 4] {
+    [
+        ("FLASH_TARGET", "local".to_owned()),
+        ("FLASH_RESOURCE_NAME", endpoint.to_owned()),
+        ("RUNPOD_ENDPOINT_ID", endpoint.to_owned()),
+        ("RUNPOD_POD_ID", worker.to_owned()),
+    ]
+}
+
+/// Variables of an endpoint's worker beyond the shell's.
+pub(super) fn endpoint_variables(spec: &EndpointSpec, worker: &str) -> BTreeMap<String, String> {
+    let mut variables = spec.env.clone();
+    variables.remove("FLASH_IS_LIVE_PROVISIONING");
+    variables.extend(identity(&spec.name, worker).map(|(name, value)| (name.to_owned(), value)));
+    variables
+}
+
+/// The head of `Load`: a spare worker was started without the endpoint's variables.
+pub(super) fn load_head(spec: &EndpointSpec, worker: &str) -> LoadHead {
+    let mut head = spec.load.clone();
+    head.env.extend(endpoint_variables(spec, worker));
+    head
+}
+
+/// The whole environment of a worker process: the shell's variables without credentials, those of
+/// its endpoint, and the command's own last.
+pub(super) fn process_environment(
+    shell: impl IntoIterator<Item = (OsString, OsString)>,
+    endpoint: &BTreeMap<String, String>,
+    command: &CommandLine,
+) -> Vec<(OsString, OsString)> {
+    let mut variables: BTreeMap<OsString, OsString> = shell
+        .into_iter()
+        .filter(|(name, _)| !WITHHELD.iter().any(|withheld| name == OsStr::new(withheld)))
+        .collect();
+    // A name with `=` or NUL, or a value with NUL, cannot be passed at all and would fail the start.
+    let is_possible =
+        |name: &str, value: &str| !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
+    for (name, value) in endpoint {
+        if is_possible(name, value) {
+            variables.insert(name.into(), value.into());
+        }
+    }
+    for (name, value) in &command.variables {
+        variables.insert(name.into(), value.clone());
+    }
+    variables.into_iter().collect()
+}
+
+/// The folder that a worker starts in: the one that was asked for, else the project's root.
+pub(super) fn directory(load: &LoadHead) -> Option<PathBuf> {
+    match (&load.working_directory, &load.source) {
+        (Some(directory), _) => Some(directory.into()),
+        (None, Source::Module { root, .. }) => Some(root.into()),
+        (None, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(name: &str, value: &str) -> (OsString, OsString) {
+        (name.into(), value.into())
+    }
+
+    #[test]
+    fn environment_of_worker_has_no_credentials_and_endpoint_wins_over_shell() {
+        let shell = [pair("RUNPOD_API_KEY", "secret"), pair("HOME", "/h"), pair("MODE", "shell")];
+        let endpoint = BTreeMap::from([("MODE".to_owned(), "endpoint".to_owned())]);
+        let command = CommandLine { program: "p".into(), arguments: Vec::new(), variables: BTreeMap::new() };
+        let environment = process_environment(shell, &endpoint, &command);
+        assert_eq!(environment, vec![pair("HOME", "/h"), pair("MODE", "endpoint")]);
+    }
+}

@@ -1,0 +1,123 @@
+//! Calls that code in a worker makes: they come up its socket and go to their endpoint's queue.
+
+use std::collections::HashMap;
+use std::sync::Weak;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::Platform;
+use crate::wire::backend::{Backend, Call, Reply};
+use crate::wire::frame::FROM_WORKER;
+use crate::wire::message::{AnswerHead, CallHead, ChunkHead, ErrorReport, Failure};
+use crate::wire::{Frame, FrameKind, WireError};
+
+/// How many calls may wait for each other.
+const MAX_DEPTH: usize = 16;
+
+/// The nested calls of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Nested {
+    calls: HashMap<u64, AbortHandle>,
+}
+
+impl Nested {
+    /// Makes a call for the worker of `caller` and sends the answer to it.
+    pub(super) fn call(
+        &mut self,
+        platform: &Weak<Platform>,
+        caller: &str,
+        frame: Frame,
+        frames: mpsc::UnboundedSender<Frame>,
+    ) -> Result<(), WireError> {
+        let mut head: CallHead = frame.parse_head()?;
+        if head.chain.last().map(String::as_str) != Some(caller) {
+            head.chain.push(caller.to_owned());
+        }
+        self.calls.retain(|_, call| !call.is_finished());
+        let (platform, call_id) = (platform.clone(), frame.call_id);
+        let call = Call { head, buffers: frame.buffers };
+        let task = tokio::spawn(async move {
+            let result = match platform.upgrade() {
+                Some(platform) => platform.call(call).await,
+                None => Err(ErrorReport::new(Failure::Cancelled, "CancelledError", "the platform is gone")),
+            };
+            answer(call_id, result, &frames).await;
+        });
+        self.calls.insert(call_id, task.abort_handle());
+        Ok(())
+    }
+
+    /// The worker no longer waits for a call: dropping its future cancels it.
+    pub(super) fn cancel(&mut self, call_id: u64) {
+        if let Some(call) = self.calls.remove(&call_id) {
+            call.abort();
+        }
+    }
+
+    /// The worker is gone.
+    pub(super) fn abort(&mut self) {
+        for (_, call) in self.calls.drain() {
+            call.abort();
+        }
+    }
+}
+
+async fn answer(call_id: u64, result: Result<Reply, ErrorReport>, frames: &mpsc::UnboundedSender<Frame>) {
+    let send = |frame: Result<Frame, WireError>| {
+        if let Ok(mut frame) = frame {
+            frame.flags |= FROM_WORKER;
+            let _ = frames.send(frame);
+        }
+    };
+    let end = |head: &AnswerHead, buffers| Frame::new(FrameKind::Answer, call_id, head, buffers);
+    let failed = |report| end(&AnswerHead::Failed(Box::new(report)), Vec::new());
+    match result {
+        Ok(Reply::Value(buffers)) => send(end(&AnswerHead::Python, buffers)),
+        Ok(Reply::Stream(mut items)) => {
+            while let Some(item) = items.recv().await {
+                match item {
+                    Ok(buffers) => send(Frame::new(FrameKind::Chunk, call_id, &ChunkHead::Python, buffers)),
+                    Err(report) => return send(failed(report)),
+                }
+            }
+            send(end(&AnswerHead::End, Vec::new()));
+        }
+        Err(report) => send(failed(report)),
+    }
+}
+
+/// Refuses a call that would wait for itself, or for too many others.
+pub(super) fn check_chain(chain: &[String], endpoint: &str) -> Result<(), ErrorReport> {
+    let path = || chain.iter().map(String::as_str).chain([endpoint]).collect::<Vec<_>>().join(" → ");
+    if chain.iter().any(|waiting| waiting == endpoint) {
+        let text = format!("endpoint `{endpoint}` is called by a call that it waits for: {}", path());
+        return Err(ErrorReport::new(Failure::Cycle, "CallCycleError", text)
+            .with_hint("call the function with `.local(...)`, or break the circle"));
+    }
+    if chain.len() >= MAX_DEPTH {
+        let text = format!("more than {MAX_DEPTH} calls wait for each other: {}", path());
+        return Err(ErrorReport::new(Failure::Cycle, "CallDepthError", text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chain_that_comes_back_is_named() {
+        let chain = ["a".to_owned(), "b".to_owned()];
+        assert!(check_chain(&chain, "c").is_ok());
+        let report = check_chain(&chain, "a").unwrap_err();
+        assert_eq!(report.failure, Failure::Cycle);
+        assert!(report.message.contains("a → b → a"), "{}", report.message);
+    }
+
+    #[test]
+    fn chain_too_deep_is_refused() {
+        let chain: Vec<String> = (0..MAX_DEPTH).map(|number| format!("e{number}")).collect();
+        assert!(check_chain(&chain, "x").is_err());
+    }
+}

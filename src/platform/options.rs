@@ -1,0 +1,92 @@
+//! What can be set about the platform as a whole.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::{Clock, SystemClock};
+use super::store::{JobStore, MemoryStore};
+use crate::requirements::{HostPython, Interpreter};
+
+/// How a worker process is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// Executable.
+    pub program: PathBuf,
+    /// Arguments.
+    pub arguments: Vec<OsString>,
+    /// Variables beside those that every worker gets.
+    pub variables: BTreeMap<String, OsString>,
+}
+
+/// Makes the command line of a worker; the socket's descriptor is in `FLASH_WORKER_FD`.
+pub trait WorkerCommand: Send + Sync + 'static {
+    /// Returns the command line of a worker in `interpreter`.
+    fn command(&self, interpreter: &Interpreter) -> CommandLine;
+}
+
+/// Starts the Python worker program of this package.
+#[derive(Debug, Clone)]
+pub struct PythonWorker {
+    /// The interpreter that `flash` runs in, and where our package is.
+    pub host: HostPython,
+}
+
+impl WorkerCommand for PythonWorker {
+    fn command(&self, interpreter: &Interpreter) -> CommandLine {
+        let paths = std::env::join_paths(&self.host.runtime_paths).unwrap_or_default();
+        CommandLine {
+            program: interpreter.python.clone(),
+            arguments: vec![self.host.package.join("worker").join("bootstrap.py").into_os_string()],
+            variables: BTreeMap::from([("FLASH_RUNTIME_PATHS".to_owned(), paths)]),
+        }
+    }
+}
+
+/// Options of [`super::Platform`]; [`PlatformOptions::new`] has the defaults.
+#[derive(Clone)]
+pub struct PlatformOptions {
+    /// The interpreter that `flash` runs in.
+    pub host: HostPython,
+    /// Most workers at once on this machine; `None` lets cores and memory decide.
+    pub max_workers: Option<usize>,
+    /// Whether one worker is started ahead for endpoints in the host interpreter.
+    pub warm_spare: bool,
+    /// How workers are started.
+    pub command: Arc<dyn WorkerCommand>,
+    /// Where jobs are kept.
+    pub store: Arc<dyn JobStore>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// How long a worker may take to load its code (7 minutes, as on Runpod).
+    pub init_timeout: Duration,
+    /// How long a cancelled or timed-out call may go on before its worker is killed.
+    pub cancel_grace: Duration,
+    /// How long a worker may take to exit once it was told to stop.
+    pub stop_grace: Duration,
+    /// How long a failure to load answers calls before loading is tried again.
+    pub load_retry_pause: Duration,
+    /// How long a request to a load-balanced endpoint waits for a worker (2 minutes, as on Runpod).
+    pub request_wait: Duration,
+}
+
+impl PlatformOptions {
+    /// The defaults.
+    pub fn new(host: HostPython) -> Self {
+        Self {
+            command: Arc::new(PythonWorker { host: host.clone() }),
+            host,
+            max_workers: None,
+            warm_spare: false,
+            store: Arc::new(MemoryStore::default()),
+            clock: Arc::new(SystemClock::default()),
+            init_timeout: Duration::from_secs(420),
+            cancel_grace: Duration::from_secs(3),
+            stop_grace: Duration::from_secs(3),
+            load_retry_pause: Duration::from_secs(5),
+            request_wait: Duration::from_secs(120),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A worker process with its socket: started for an endpoint, or ahead of need (the spare one).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use tokio::net::UnixStream;
+
+use super::kill::KillSwitch;
+use super::launch::process_environment;
+use super::limits::out_of_memory_kills;
+use super::shared::{Counted, Shared};
+use super::spawner::{Launch, Started, spawn};
+use crate::requirements::Interpreter;
+
+/// A worker process that has not been told what to load.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) started: Started,
+    pub(super) stream: UnixStream,
+    pub(super) switch: Arc<KillSwitch>,
+    /// The kernel's count of out-of-memory kills at the start.
+    pub(super) kills_before: Option<u64>,
+    pub(super) alive: Counted,
+}
+
+/// Starts a worker process.
+pub(super) async fn start(
+    shared: &Shared,
+    interpreter: &Interpreter,
+    variables: &BTreeMap<String, String>,
+    directory: Option<PathBuf>,
+    switch: Arc<KillSwitch>,
+) -> io::Result<Process> {
+    let alive = Counted::new(&shared.alive);
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let command = shared.options.command.command(interpreter);
+    let launch = Launch {
+        variables: process_environment(std::env::vars_os(), variables, &command),
+        program: command.program,
+        arguments: command.arguments,
+        directory,
+        socket: OwnedFd::from(theirs),
+    };
+    let kills_before = out_of_memory_kills();
+    let started = spawn(launch, Arc::clone(&switch)).await?;
+    Ok(Process { started, stream: UnixStream::from_std(ours)?, switch, kills_before, alive })
+}
+
+/// Starts a spare worker in the host interpreter, unless there is one or none is wanted.
+pub(super) fn refill_spare(shared: &Arc<Shared>) {
+    let is_wanted = shared.options.warm_spare && !shared.is_shutting_down();
+    if !is_wanted || shared.spare.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        return;
+    }
+    let shared = Arc::clone(shared);
+    let handle = shared.handle.clone();
+    handle.spawn(async move {
+        let interpreter = Interpreter { python: shared.options.host.executable.clone(), is_host: true };
+        let switch = Arc::new(KillSwitch::default());
+        let started = start(&shared, &interpreter, &BTreeMap::new(), None, switch).await;
+        let Ok(process) = started else { return };
+        let mut spare = shared.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_some() || shared.is_shutting_down() {
+            process.switch.kill();
+        } else {
+            *spare = Some(process);
+        }
+    });
+}
+
+/// Takes the spare worker, if there is one that lives.
+pub(super) fn take_spare(shared: &Shared) -> Option<Process> {
+    let mut process = shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    let has_ended = process.started.exit.try_recv() != Err(tokio::sync::oneshot::error::TryRecvError::Empty);
+    (!has_ended).then_some(process)
+}

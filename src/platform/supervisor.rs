@@ -1,0 +1,300 @@
+//! One endpoint: its queue, its workers, and everything that is asked of it.
+//!
+//! All changes happen under one lock and end in [`Supervisor::pump`], which gives work to workers
+//! and makes their number right. Nothing waits while the lock is held.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use super::clock::Moment;
+use super::queue::{Abandoned, Queue, Target, Work, WorkKind};
+use super::record::Change;
+use super::shared::Shared;
+use super::spec::EndpointSpec;
+use super::state::{Phase, State};
+use crate::requirements::EnvironmentState;
+use crate::wire::backend::{Health, JobView};
+use crate::wire::message::{ErrorReport, Failure};
+use crate::wire::{Frame, FrameKind};
+
+/// An endpoint that is served.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    pub(super) name: String,
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: Mutex<State>,
+    wake: Notify,
+}
+
+impl Supervisor {
+    /// Starts to serve an endpoint; jobs of it that the store holds are queued again.
+    pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>) -> Arc<Self> {
+        let name = spec.name.clone();
+        let mut state = State::new(spec);
+        restore(&mut state.queue, &mut state.next_key, &shared, &name);
+        let supervisor = Arc::new(Self { name, shared, state: Mutex::new(state), wake: Notify::new() });
+        let weak = Arc::downgrade(&supervisor);
+        supervisor.shared.handle.spawn(keep_time(weak));
+        supervisor.pump(&mut supervisor.lock());
+        supervisor
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.shared.options.clock.now()
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(self: &Arc<Self>) {
+        self.pump(&mut self.lock());
+    }
+
+    /// Wakes the time keeper: what it waits for has changed.
+    pub(super) fn rouse(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Takes a new specification; another fingerprint makes a new generation.
+    pub(super) fn update(self: &Arc<Self>, spec: EndpointSpec) {
+        let mut state = self.lock();
+        if state.spec.fingerprint != spec.fingerprint {
+            self.next_generation(&mut state);
+        }
+        state.spec = spec;
+        self.pump(&mut state);
+        self.rouse();
+    }
+
+    pub(super) fn next_generation(&self, state: &mut State) {
+        state.generation += 1;
+        state.is_warming = !state.workers.is_empty();
+        state.failure = None;
+        state.crashes = 0;
+        state.start_not_before = Moment::ZERO;
+        tracing::debug!(endpoint = self.name, generation = state.generation, "new generation");
+    }
+
+    /// Stops to serve the endpoint: what waits is cancelled, what runs is finished.
+    pub(super) fn remove(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.is_removed = true;
+        self.pump(&mut state);
+    }
+
+    /// Starts a worker if there is none, so that the endpoint describes itself.
+    pub(super) fn warm(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.is_warming = state.ready.is_none();
+        self.pump(&mut state);
+    }
+
+    /// Puts work in the queue, unless it has no future.
+    pub(super) fn enqueue(self: &Arc<Self>, kind: WorkKind) -> u64 {
+        let mut state = self.lock();
+        let key = state.take_key();
+        state.queue.push_back(Work { key, kind });
+        self.pump(&mut state);
+        key
+    }
+
+    /// Nobody waits for this call any more.
+    pub(super) fn abandon(self: &Arc<Self>, key: u64) {
+        let mut state = self.lock();
+        if state.queue.remove(|work| work.key == key).is_none() {
+            self.release(&mut state, key, false);
+        }
+        self.pump(&mut state);
+    }
+
+    /// Tells the worker that nobody waits for a call; it is killed if it goes on for too long.
+    pub(super) fn release(&self, state: &mut State, key: u64, is_timeout: bool) {
+        let kill_at = self.now() + self.shared.options.cancel_grace;
+        let Some(worker) = state.worker_of(key) else { return };
+        if let Some(running) = worker.running.get_mut(&key)
+            && running.abandoned.is_none()
+        {
+            running.abandoned = Some(Abandoned { kill_at, is_timeout });
+            running.deadline = None;
+            running.target = Target::Nobody;
+            worker.send(Frame::empty(FrameKind::Cancel, key));
+        }
+    }
+
+    /// Cancels a job.
+    pub(super) fn cancel(self: &Arc<Self>, job: &str) -> Option<JobView> {
+        let mut state = self.lock();
+        if self.change_job(&mut state, job, Change::Cancelled) {
+            let is_it = |work: &Work| matches!(&work.kind, WorkKind::Job { id, .. } if id == job);
+            if state.queue.remove(is_it).is_none()
+                && let Some(key) = state.key_of_job(job)
+            {
+                self.release(&mut state, key, false);
+            }
+            self.pump(&mut state);
+        }
+        self.view(&state, job)
+    }
+
+    /// Applies a change to a job and tells those who wait for it. A change that its state does
+    /// not allow (a late answer) is dropped; returns whether it was applied.
+    pub(super) fn change_job(&self, state: &mut State, job: &str, change: Change) -> bool {
+        let now = self.now();
+        match self.shared.options.store.change(&self.name, job, change, now) {
+            Ok(record) => {
+                match record.status {
+                    crate::endpoint::JobStatus::Completed => state.completed += 1,
+                    crate::endpoint::JobStatus::Failed | crate::endpoint::JobStatus::TimedOut => {
+                        state.failed += 1
+                    }
+                    _ => {}
+                }
+                self.tell(state, job, record.status.is_terminal());
+                true
+            }
+            Err(error) => {
+                tracing::debug!(endpoint = self.name, %error, "change refused");
+                false
+            }
+        }
+    }
+
+    /// Wakes those who watch a job.
+    pub(super) fn tell(&self, state: &mut State, job: &str, is_final: bool) {
+        if let Some(watcher) = state.watchers.get(job) {
+            watcher.notify_waiters();
+        }
+        if is_final {
+            state.watchers.remove(job);
+        }
+    }
+
+    /// Returns a job as a client sees it.
+    pub(super) fn view(&self, state: &State, job: &str) -> Option<JobView> {
+        let mut view = match self.shared.options.store.get(&self.name, job) {
+            Ok(record) => record?.view(),
+            Err(error) => {
+                tracing::error!(endpoint = self.name, %error, "the job store failed");
+                return None;
+            }
+        };
+        if view.status == crate::endpoint::JobStatus::InQueue {
+            view.waiting_for = waiting_for(state);
+        }
+        Some(view)
+    }
+
+    /// Returns a job as it is now.
+    pub(super) fn status(&self, job: &str) -> Option<JobView> {
+        self.view(&self.lock(), job)
+    }
+
+    /// Returns a job and, where it is not finished, a future that completes with its next change.
+    pub(super) fn watch(&self, job: &str) -> Option<(JobView, Option<tokio::sync::futures::OwnedNotified>)> {
+        let mut state = self.lock();
+        let view = self.view(&state, job)?;
+        if view.status.is_terminal() {
+            return Some((view, None));
+        }
+        let watcher = state.watchers.entry(job.to_owned()).or_default();
+        let changed = Arc::clone(watcher).notified_owned();
+        Some((view, Some(changed)))
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let state = self.lock();
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let workers = |is_it: &dyn Fn(&super::state::Worker) -> bool| {
+            count(state.workers.values().filter(|worker| is_it(worker)).count())
+        };
+        let is_idle = |worker: &super::state::Worker| worker.running.is_empty();
+        Health {
+            completed: state.completed,
+            failed: state.failed,
+            in_progress: count(state.workers.values().map(|worker| worker.running.len()).sum()),
+            in_queue: count(state.queue.len()),
+            retried: state.retried,
+            workers_idle: workers(&|worker| worker.phase == Phase::Ready && is_idle(worker)),
+            workers_initializing: workers(&|worker| worker.phase == Phase::Starting),
+            workers_running: workers(&|worker| !is_idle(worker)),
+            workers_throttled: count(state.throttled),
+            workers_unhealthy: workers(&|worker| worker.phase == Phase::Lost)
+                .max(u64::from(state.failure.is_some())),
+        }
+    }
+}
+
+fn restore(queue: &mut Queue, next_key: &mut u64, shared: &Shared, name: &str) {
+    let store = &shared.options.store;
+    match store.queued(name) {
+        Ok(jobs) => {
+            for id in jobs {
+                let low_priority =
+                    store.get(name, &id).ok().flatten().is_some_and(|job| job.request.low_priority);
+                queue.push_back(Work { key: *next_key, kind: WorkKind::Job { id, low_priority } });
+                *next_key += 1;
+            }
+        }
+        Err(error) => tracing::error!(endpoint = name, %error, "waiting jobs could not be read"),
+    }
+}
+
+/// Says why a job waits.
+fn waiting_for(state: &State) -> Option<String> {
+    let starting = state.present().filter(|(_, worker)| worker.phase == Phase::Starting).count();
+    match &*state.spec.environment.borrow() {
+        EnvironmentState::Preparing { message } => Some(message.clone()),
+        _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),
+        _ if starting > 0 => Some("a worker is starting".to_owned()),
+        _ if state.throttled > 0 => Some("the machine bears no further worker".to_owned()),
+        _ => None,
+    }
+}
+
+/// The report for what is not taken any more.
+pub(super) fn stopping_report(name: &str, is_removed: bool) -> ErrorReport {
+    let text = if is_removed {
+        format!("endpoint `{name}` was removed")
+    } else {
+        "Runpod on this machine is shutting down".to_owned()
+    };
+    ErrorReport::new(Failure::Cancelled, "CancelledError", text)
+}
+
+/// Ticks when time, the environment or the machine's capacity ask for it.
+async fn keep_time(weak: Weak<Supervisor>) {
+    loop {
+        let Some(supervisor) = weak.upgrade() else { return };
+        let shared = Arc::clone(&supervisor.shared);
+        let capacity = shared.capacity.notified();
+        let (wake_at, mut environment) = {
+            let state = supervisor.lock();
+            if state.is_removed && state.workers.is_empty() {
+                return;
+            }
+            (state.wake_at, state.spec.environment.clone())
+        };
+        let roused = supervisor.wake.notified();
+        let time = async {
+            match wake_at {
+                Some(moment) => shared.options.clock.sleep_until(moment).await,
+                None => std::future::pending().await,
+            }
+        };
+        let installed = async {
+            if environment.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = time => {}
+            () = roused => continue,
+            () = capacity => {}
+            () = installed => {}
+        }
+        supervisor.tick();
+    }
+}
