@@ -82,7 +82,10 @@ mod tests {
         assert_eq!(variables.get("SHOP_DOTENV_A").as_deref(), Some("1"));
         fs::write(&file, "PATH=/again\nSHOP_DOTENV_A=2\nnot a line\n").expect("write");
         variables.reload(folder.path());
-        assert_eq!(variables.changed().into_iter().collect::<Vec<_>>(), [("SHOP_DOTENV_A".to_owned(), "2".to_owned())]);
+        assert_eq!(
+            variables.changed().into_iter().collect::<Vec<_>>(),
+            [("SHOP_DOTENV_A".to_owned(), "2".to_owned())]
+        );
         assert_ne!(variables.get("PATH").as_deref(), Some("/again"));
     }
 }

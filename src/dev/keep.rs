@@ -87,13 +87,20 @@ mod tests {
         project
             .files
             .iter()
-            .flat_map(|file| file.endpoints.iter().map(|endpoint| (file.path.to_str().unwrap_or("?"), endpoint.name.as_str())))
+            .flat_map(|file| {
+                file.endpoints
+                    .iter()
+                    .map(|endpoint| (file.path.to_str().unwrap_or("?"), endpoint.name.as_str()))
+            })
             .collect()
     }
 
     #[test]
     fn broken_file_keeps_its_last_version() {
-        let before = project(vec![file("a.py", vec![queue("a", "run", &[])]), file("b.py", vec![queue("b", "run", &[])])]);
+        let before = project(vec![
+            file("a.py", vec![queue("a", "run", &[])]),
+            file("b.py", vec![queue("b", "run", &[])]),
+        ]);
         let mut changed = file("a.py", Vec::new());
         changed.hash = [7; 32];
         let next = with_error(project(vec![changed]), "a.py");

@@ -118,7 +118,12 @@ fn missing_variable(endpoint: &DeclaredEndpoint, name: &str, missing: &str) -> D
 
 /// Changes when the endpoint's code (its module and all it imports), configuration, variables or
 /// packages change.
-fn fingerprint(project: &Project, file: &ProjectFile, endpoint: &DeclaredEndpoint, load: &LoadHead) -> String {
+fn fingerprint(
+    project: &Project,
+    file: &ProjectFile,
+    endpoint: &DeclaredEndpoint,
+    load: &LoadHead,
+) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_le_bytes());

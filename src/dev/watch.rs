@@ -8,11 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use notify::event::{AccessKind, AccessMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
@@ -23,8 +24,46 @@ const LONGEST_BURST: Duration = Duration::from_millis(80);
 /// How often times and sizes are compared where nothing is notified.
 const POLL: Duration = Duration::from_millis(400);
 
-/// Returns whether a folder (absolute) belongs to the project.
+/// Returns whether a folder (absolute) is worth following.
 pub(super) type Keep = Arc<dyn Fn(&Path) -> bool + Send + Sync>;
+
+/// Folders of tools, which can be large and never hold a project's own code.
+const SKIPPED: [&str; 9] = [
+    "__pycache__",
+    "node_modules",
+    "site-packages",
+    "__pypackages__",
+    "venv",
+    "env",
+    "dist",
+    "build",
+    "tests",
+];
+
+/// A filter that leaves out folders which cannot hold endpoints: of tools, hidden ones, virtual
+/// environments, and what the root's `.gitignore` names. Which files count is decided where the
+/// project is read; this only saves the system from watching what is ignored anyway.
+pub(super) fn worth_following(root: &Path) -> Keep {
+    let root = root.to_owned();
+    let rules = fs::read_to_string(root.join(".gitignore")).unwrap_or_default();
+    let has_exceptions = rules.lines().any(|line| line.starts_with('!'));
+    let mut builder = GitignoreBuilder::new(&root);
+    for line in rules.lines().filter(|_| !has_exceptions) {
+        // A pattern that is none is skipped, as git does.
+        let _ = builder.add_line(None, line);
+    }
+    let ignored = builder.build().unwrap_or_else(|_| Gitignore::empty());
+    Arc::new(move |folder| {
+        if folder == root {
+            return true;
+        }
+        let name = folder.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        !name.starts_with('.')
+            && !SKIPPED.contains(&name.as_ref())
+            && !ignored.matched(folder, true).is_ignore()
+            && !folder.join("pyvenv.cfg").exists()
+    })
+}
 
 /// How changes are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +116,8 @@ impl Watch {
             files.add_folder(&root, &mut |_| true);
         }
         let mut follower = Follower { root, notifier, is_polling: mode != Mode::Notified, files, receiver };
-        let thread = thread::Builder::new().name("flash-watch".to_owned()).spawn(move || follower.run(&mut changed));
+        let thread =
+            thread::Builder::new().name("flash-watch".to_owned()).spawn(move || follower.run(&mut changed));
         Self { mode, stop: sender, thread: thread.ok() }
     }
 }
@@ -104,7 +144,11 @@ impl Follower {
     fn run(&mut self, changed: &mut dyn FnMut(BTreeSet<PathBuf>)) {
         let mut next_poll = Instant::now() + POLL;
         loop {
-            let wait = if self.is_polling { next_poll.saturating_duration_since(Instant::now()) } else { Duration::MAX };
+            let wait = if self.is_polling {
+                next_poll.saturating_duration_since(Instant::now())
+            } else {
+                Duration::MAX
+            };
             let mut paths = BTreeSet::new();
             match receive(&self.receiver, wait) {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -187,7 +231,11 @@ fn notifier(root: &Path, sender: &Sender<Message>, files: &mut Files) -> Option<
     let tell = move |result: notify::Result<Event>| {
         let message = match result {
             // Reading a file is an event as well, and this program reads them.
-            Ok(Event { kind: EventKind::Access(kind), .. }) if kind != AccessKind::Close(AccessMode::Write) => return,
+            Ok(Event { kind: EventKind::Access(kind), .. })
+                if kind != AccessKind::Close(AccessMode::Write) =>
+            {
+                return;
+            }
             Ok(event) => Message::Event(event),
             Err(_) => Message::Lost,
         };
@@ -201,7 +249,8 @@ fn notifier(root: &Path, sender: &Sender<Message>, files: &mut Files) -> Option<
         // A folder that went away meanwhile, or that may not be read, has nothing to follow.
         Err(error) if matches!(error.kind, ErrorKind::PathNotFound) => true,
         Err(error) => {
-            let is_denied = matches!(&error.kind, ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied);
+            let is_denied =
+                matches!(&error.kind, ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied);
             is_complete &= is_denied;
             is_complete
         }
@@ -258,7 +307,12 @@ impl Files {
         let before = std::mem::take(&mut self.seen);
         self.folders.clear();
         self.add_folder(root, &mut |_| true);
-        changed.extend(self.seen.iter().filter(|(path, stamp)| before.get(*path) != Some(stamp)).map(|(path, _)| path.clone()));
+        changed.extend(
+            self.seen
+                .iter()
+                .filter(|(path, stamp)| before.get(*path) != Some(stamp))
+                .map(|(path, _)| path.clone()),
+        );
         changed.extend(before.into_keys().filter(|path| !self.seen.contains_key(path)));
     }
 }
@@ -290,7 +344,9 @@ fn is_network(root: &Path) -> bool {
     /// NFS, SMB, CIFS, SMB2, 9P, FUSE.
     const MAGIC: [u32; 6] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x6573_5546];
     // The magic number is 32 bits wide in a field that is wider or signed on some machines.
-    rustix::fs::statfs(root).is_ok_and(|found| MAGIC.iter().any(|magic| i128::from(*magic) == i128::from(found.f_type) & 0xffff_ffff))
+    rustix::fs::statfs(root).is_ok_and(|found| {
+        MAGIC.iter().any(|magic| i128::from(*magic) == i128::from(found.f_type) & 0xffff_ffff)
+    })
 }
 
 /// Elsewhere the system's notifications are trusted.
