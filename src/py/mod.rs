@@ -3,8 +3,16 @@
 //! The only room that names `pyo3`. A function here extracts, releases the GIL, calls one function
 //! below, and converts. Holds no business logic.
 
+mod buffer;
 mod call;
 mod cli;
+mod dotenv;
+mod embedded;
+mod endpoint;
+mod enums;
+mod errors;
+mod payload;
+mod runtime;
 mod worker;
 
 use pyo3::prelude::*;
@@ -12,5 +20,18 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    use super::call::{Items, call, declare, shutdown, stream};
+    #[pymodule_export]
     use super::cli::cli_main;
+    #[pymodule_export]
+    use super::dotenv::read_dotenv;
+    #[pymodule_export]
+    use super::endpoint::{EndpointBase, bare_name};
+    #[pymodule_export]
+    use super::enums::{
+        cpu_max_disk, data_center_values, enum_table, find_data_center, gpu_ids, normalize_gpu_ids,
+        parameter_table, parse_gpu_ids, suggest, unknown_data_center, unknown_member,
+    };
+    #[pymodule_export]
+    use super::worker::WorkerLink;
 }

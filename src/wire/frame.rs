@@ -141,17 +141,23 @@ impl Frame {
 
     /// Returns header, buffer lengths and head as one piece; the buffers follow it on the socket.
     pub fn encode_prefix(&self) -> Vec<u8> {
-        let mut prefix = Vec::with_capacity(HEADER_LEN + 8 * self.buffers.len() + self.head.len());
+        let lengths: Vec<usize> = self.buffers.iter().map(Bytes::len).collect();
+        self.encode_prefix_for(&lengths)
+    }
+
+    /// The same for buffers of these lengths that are kept elsewhere (in a worker: by Python).
+    pub fn encode_prefix_for(&self, lengths: &[usize]) -> Vec<u8> {
+        let mut prefix = Vec::with_capacity(HEADER_LEN + 8 * lengths.len() + self.head.len());
         prefix.extend_from_slice(&MAGIC);
         prefix.push(VERSION);
         prefix.push(self.kind as u8);
         prefix.extend_from_slice(&self.flags.to_le_bytes());
-        prefix.extend_from_slice(&u16::try_from(self.buffers.len()).unwrap_or(u16::MAX).to_le_bytes());
+        prefix.extend_from_slice(&u16::try_from(lengths.len()).unwrap_or(u16::MAX).to_le_bytes());
         prefix.extend_from_slice(&self.call_id.to_le_bytes());
         prefix.extend_from_slice(&u32::try_from(self.head.len()).unwrap_or(u32::MAX).to_le_bytes());
         prefix.extend_from_slice(&[0; 4]);
-        for buffer in &self.buffers {
-            prefix.extend_from_slice(&(buffer.len() as u64).to_le_bytes());
+        for length in lengths {
+            prefix.extend_from_slice(&(*length as u64).to_le_bytes());
         }
         prefix.extend_from_slice(&self.head);
         prefix

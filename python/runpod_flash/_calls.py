@@ -1,0 +1,141 @@
+"""Calls of decorated functions: arguments are bound here, then handed to the core.
+
+Loaded at the first call, not at import: a call needs ``inspect`` and an event loop anyway.
+"""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+from typing import TYPE_CHECKING, Any
+
+from . import _context, _core, _sources
+from .endpoint import declared
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .endpoint import Endpoint
+
+# What runs is stopped before the interpreter takes its threads down.
+atexit.register(_core.shutdown)
+
+_signatures: dict[Any, inspect.Signature | None] = {}
+_declared_count = -1
+
+
+async def call(
+    endpoint: Endpoint,
+    target: Any,
+    method: str | None,
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Call a function, or a class's method, where its endpoint runs."""
+    return await _core.call(*_prepare(endpoint, target, method, constructor, args, kwargs))
+
+
+async def stream(
+    endpoint: Endpoint,
+    target: Any,
+    method: str | None,
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> AsyncIterator[Any]:
+    """Call a generator function and yield its items as they come."""
+    items = await _core.stream(*_prepare(endpoint, target, method, constructor, args, kwargs))
+    try:
+        while True:
+            found = await items.next()
+            if found is None:
+                return
+            yield found[0]
+    finally:
+        items.close()
+
+
+def _prepare(
+    endpoint: Endpoint,
+    target: Any,
+    method: str | None,
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Any, ...]:
+    if _context.loading:
+        raise _context.LoadStopped
+    if method is None:
+        bind(target, args, kwargs)
+        callable_name = getattr(target, "__qualname__", endpoint.name)
+    else:
+        bind_method(target, method, args, kwargs)
+        callable_name = f"{target.__qualname__}.{method}"
+    if "<locals>" in callable_name:
+        callable_name = callable_name.rpartition("<locals>.")[2]
+    _declare()
+    place = _sources.place(endpoint)
+    by_value = place[0] == "value"
+    current = _context.current_call.get()
+    chain = () if current is None else (*current[2], os.environ.get("FLASH_RESOURCE_NAME", ""))
+    name = endpoint._normalized_name(endpoint.name or "")
+    return (name, callable_name, (args, kwargs), constructor, target if by_value else None, by_value, chain)
+
+
+def _declare() -> None:
+    """Tell the core of all endpoints that this process has declared, when there are new ones."""
+    global _declared_count
+    count = sum(len(endpoint._targets) for endpoint in declared)
+    if count == _declared_count:
+        return
+    _core.declare([_sources.description(endpoint) for endpoint in declared])
+    _declared_count = count
+
+
+def bind(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Check arguments against a function's signature, as a plain call would."""
+    _bind(target, getattr(target, "__name__", repr(target)), args, kwargs)
+
+
+def bind_method(cls: type, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Check arguments against a method's signature."""
+    attribute = next(base.__dict__[method] for base in cls.__mro__ if method in base.__dict__)
+    label = f"{cls.__name__}.{method}"
+    if isinstance(attribute, staticmethod):
+        _bind(attribute.__func__, label, args, kwargs)
+    elif isinstance(attribute, classmethod):
+        _bind(attribute.__func__, label, (cls, *args), kwargs)
+    else:
+        _bind(attribute, label, (None, *args), kwargs)
+
+
+def bind_constructor(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Check arguments against a class's constructor."""
+    if cls.__init__ is object.__init__ and cls.__new__ is not object.__new__:
+        return
+    if cls.__init__ is object.__init__:
+        if args or kwargs:
+            raise TypeError(f"{cls.__name__}() takes no arguments")
+        return
+    _bind(cls.__init__, cls.__name__, (None, *args), kwargs)
+
+
+def _bind(function: Any, label: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    try:
+        signature = _signatures[function]
+    except KeyError:
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # Some built-in functions have none.
+            signature = None
+        _signatures[function] = signature
+    except TypeError:  # Not hashable.
+        signature = inspect.signature(function)
+    if signature is None:
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{label}() {error}") from None

@@ -1,0 +1,91 @@
+"""Where a worker finds the code of an endpoint: a module, the script, or the call itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from .endpoint import Endpoint
+
+VALUE: tuple[str, ...] = ("value",)
+
+#: Names of the script's module: here, and in a worker that has loaded it.
+_MAIN = ("__main__", "__flash_main__")
+
+
+def place(endpoint: Endpoint) -> tuple[str, ...]:
+    """Return ``("script", file)``, ``("module", root, module, file)`` or ``("value",)``.
+
+    By name where all that the endpoint decorates is found under its name again; otherwise each
+    call brings its function by value: cells of a notebook, the prompt, functions in functions.
+    """
+    places = {_place_of(target, decorated) for target, decorated in endpoint._targets.values()}
+    return places.pop() if len(places) == 1 else VALUE
+
+
+def description(endpoint: Endpoint) -> tuple[Any, ...]:
+    """Return ``(endpoint, name, place, sys.path, callables)``, as the core takes it."""
+    name = endpoint._normalized_name(endpoint.name or "")
+    found = place(endpoint)
+    callables = [] if found == VALUE else list(endpoint._targets)
+    return endpoint, name, found, search_path(), callables
+
+
+def search_path() -> list[str]:
+    """Return ``sys.path`` with the empty entry spelled out."""
+    return [os.path.abspath(entry) if entry == "" else entry for entry in sys.path if isinstance(entry, str)]
+
+
+def _place_of(target: Any, decorated: Any) -> tuple[str, ...]:
+    module_name = getattr(target, "__module__", None)
+    qualname = getattr(target, "__qualname__", "")
+    module = sys.modules.get(module_name) if isinstance(module_name, str) else None
+    if module is None or not qualname.isidentifier():
+        return VALUE
+    if getattr(module, qualname, None) is not decorated:
+        # Another decorator on top, or a name bound again: a worker would find something else.
+        return VALUE
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or not os.path.isfile(file) or not _is_from(target, file):
+        return VALUE
+    file = os.path.abspath(file)
+    if module_name in _MAIN:
+        return ("script", file) if _is_plain_script(module) else VALUE
+    return _module_place(module, file)
+
+
+def _is_plain_script(module: ModuleType) -> bool:
+    # `python -m package.module` sets a spec; loaded as a script its relative imports would fail.
+    return getattr(module, "__spec__", None) is None
+
+
+def _module_place(module: ModuleType, file: str) -> tuple[str, ...]:
+    parts = module.__name__.split(".")
+    stem, suffix = os.path.splitext(file)
+    if suffix != ".py":
+        return VALUE
+    path = stem.split(os.sep)
+    if path[-1] == "__init__":
+        path.pop()
+    if path[-len(parts) :] != parts:
+        return VALUE
+    root = os.sep.join(path[: -len(parts)]) or os.sep
+    return "module", root, module.__name__, file
+
+
+def _is_from(target: Any, file: str) -> bool:
+    code = _code(target)
+    return code is None or os.path.abspath(code.co_filename) == os.path.abspath(file)
+
+
+def _code(target: Any) -> Any:
+    if isinstance(target, type):
+        functions = (value for value in target.__dict__.values() if hasattr(value, "__code__"))
+        return getattr(next(functions, None), "__code__", None)
+    while hasattr(target, "__wrapped__"):
+        target = target.__wrapped__
+    return getattr(target, "__code__", None)

@@ -1,0 +1,223 @@
+"""Loads the user's code and finds the callables to serve in it.
+
+Runs on the main thread with no event loop running, so that module-level code behaves as it does
+in a program of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from runpod_flash import _context
+
+from . import report
+
+#: Module name of a script while it is executed: not ``__main__``, so that guards stay closed.
+SCRIPT_MODULE = "__flash_main__"
+#: Functions that came by value and are kept for their next call.
+VALUES_KEPT = 64
+
+
+class LoadError(Exception):
+    """The code could not be loaded; carries the report for the parent."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        super().__init__(found["message"])
+        self.report = found
+
+
+class Program:
+    """Loaded user code: what this worker serves."""
+
+    def __init__(self, head: dict[str, Any], module: types.ModuleType | None) -> None:
+        self.endpoint: str = head["endpoint"]
+        self.kind: str = head["kind"]
+        self.max_concurrency: int = max(1, head["max_concurrency"])
+        self.describes_itself: bool = head["source"]["kind"] == "module"
+        self.module = module
+        self.callables: dict[str, Any] = {}
+        self.routes: list[tuple[str, str, Callable[..., Any]]] = []
+        self._values: dict[bytes, Any] = {}
+
+    def value(self, pickled: bytearray) -> Any:
+        """Return a function or class that came by value; equal bytes give the same object."""
+        import cloudpickle
+
+        key = hashlib.blake2b(pickled).digest()
+        if key not in self._values:
+            while len(self._values) >= VALUES_KEPT:
+                self._values.pop(next(iter(self._values)))
+            self._values[key] = cloudpickle.loads(pickled)
+        return self._values[key]
+
+
+def load(head: dict[str, Any]) -> Program:
+    """Load what ``head`` (a ``LoadHead``) names; raises `LoadError`."""
+    os.environ.update(head["env"])
+    # What makes this worker know its own endpoint; `env` cannot override it.
+    os.environ["FLASH_RESOURCE_NAME"] = head["endpoint"]
+    os.environ["RUNPOD_ENDPOINT_ID"] = head["endpoint"]
+    source = head["source"]
+    try:
+        if head["working_directory"]:
+            os.chdir(head["working_directory"])
+        module = _load_source(source)
+    except BaseException as error:
+        raise LoadError(report.load_failure(error)) from error
+    program = Program(head, module)
+    if module is not None:
+        _find_callables(program, head, module)
+    return program
+
+
+def _load_source(source: dict[str, Any]) -> types.ModuleType | None:
+    kind = source["kind"]
+    if kind == "module":
+        sys.path.insert(0, source["root"])
+        with _loading():
+            return load_module(source["module"], source["file"])
+    sys.path[:] = source["sys_path"]
+    importlib.invalidate_caches()
+    if kind == "script":
+        with _loading():
+            return load_script(source["file"])
+    return None
+
+
+class _loading:
+    """Marks that user code loads: a decorated call made meanwhile ends the load."""
+
+    def __enter__(self) -> None:
+        _context.loading = True
+
+    def __exit__(self, *_error: object) -> None:
+        _context.finish_loading()
+
+
+def load_module(name: str, file: str) -> types.ModuleType:
+    """Import project module ``name`` from ``file``, whatever its file name looks like."""
+    loaded = sys.modules.get(name)
+    if loaded is not None and _is_same_file(getattr(loaded, "__file__", None), file):
+        return loaded
+    if loaded is None and all(part.isidentifier() for part in name.split(".")):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and _is_same_file(spec.origin, file):
+            try:
+                return importlib.import_module(name)
+            except _context.LoadStopped:
+                # The import system has dropped the half-loaded module; run it under our own rules.
+                pass
+    return _execute(name, file, replaces=loaded is None)
+
+
+def _execute(name: str, file: str, *, replaces: bool) -> types.ModuleType:
+    """Run ``file`` as module ``name`` when the import system cannot find it by that name."""
+    parent, _, _ = name.rpartition(".")
+    if parent:
+        _ensure_package(parent, os.path.dirname(file))
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load {file!r} as Python source", name=name, path=file)
+    module = importlib.util.module_from_spec(spec)
+    if replaces:
+        # A module of the standard library that is in use keeps its name.
+        sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except _context.LoadStopped:
+        pass
+    except BaseException:
+        if replaces:
+            sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _ensure_package(name: str, folder: str) -> None:
+    """Make parent package ``name`` exist: imported where it can be, else an empty one."""
+    if name in sys.modules:
+        return
+    parent, _, _ = name.rpartition(".")
+    if parent:
+        _ensure_package(parent, os.path.dirname(folder))
+    if all(part.isidentifier() for part in name.split(".")) and importlib.util.find_spec(name) is not None:
+        importlib.import_module(name)
+        return
+    package = types.ModuleType(name)
+    package.__path__ = [folder]
+    sys.modules[name] = package
+
+
+def load_script(file: str) -> types.ModuleType:
+    """Execute a script without running it as main; pickle knows its names as ``__main__``'s."""
+    module = types.ModuleType(SCRIPT_MODULE)
+    module.__file__ = file
+    module.__dict__["__builtins__"] = __builtins__
+    sys.modules[SCRIPT_MODULE] = module
+    # Names resolve from the first line on: pydantic looks a class's module up while it is made.
+    sys.modules["__main__"] = module
+    with open(file, "rb") as stream:
+        code = compile(stream.read(), file, "exec")
+    try:
+        exec(code, module.__dict__)
+    except _context.LoadStopped:
+        pass
+    for value in list(module.__dict__.values()):
+        _adopt(value)
+    return module
+
+
+def _adopt(value: Any) -> None:
+    """Let a class or function of the script be pickled as ``__main__``'s, as its parent knows it."""
+    if getattr(value, "__module__", None) != SCRIPT_MODULE:
+        return
+    if isinstance(value, type):
+        value.__module__ = "__main__"
+        for inner in list(vars(value).values()):
+            if isinstance(inner, (type, types.FunctionType)):
+                _adopt(inner)
+    elif isinstance(value, types.FunctionType):
+        value.__module__ = "__main__"
+
+
+def _is_same_file(found: str | None, file: str) -> bool:
+    return found is not None and os.path.realpath(found) == os.path.realpath(file)
+
+
+def _find_callables(program: Program, head: dict[str, Any], module: types.ModuleType) -> None:
+    for name in head["callables"]:
+        program.callables[name] = _named(module, name)
+    for route in head["routes"]:
+        program.routes.append((route["method"], route["path"], _named(module, route["function"])))
+
+
+def _named(module: types.ModuleType, name: str) -> Any:
+    value = getattr(module, name, None)
+    if value is None or not callable(value):
+        what = "is not callable" if value is not None else "is not defined"
+        raise LoadError(
+            report.failure(
+                "load",
+                "AttributeError",
+                f"`{name}` {what} in {getattr(module, '__file__', module.__name__)} after it was loaded",
+                hint="define it at module level, not inside a function or under a condition",
+            )
+        )
+    return value
+
+
+def methods_of(cls: type) -> list[str]:
+    """Return the public methods that a class itself defines, in the order of the source."""
+    return [
+        name
+        for name, value in vars(cls).items()
+        if not name.startswith("_") and inspect.isfunction(value)
+    ]

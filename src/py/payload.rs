@@ -1,0 +1,78 @@
+//! Python values as payload segments: pickle protocol 5, buffers beside it.
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+
+use super::buffer;
+
+/// More buffers than this go into the pickle: a frame counts them in 16 bits, and so many are small.
+const MAX_BUFFERS: usize = 4096;
+
+/// Pickles a value: the pickle first, then its out-of-band buffers, which are not copied.
+///
+/// What pickle refuses (lambdas, local classes) goes by cloudpickle, and so does everything where
+/// `by_value` says that the worker does not have the caller's module.
+pub(super) fn dump(value: &Bound<'_, PyAny>, by_value: bool) -> PyResult<Vec<Bytes>> {
+    let py = value.py();
+    buffer::release_waiting(py);
+    if !by_value {
+        match dump_with(value, "pickle") {
+            Ok(segments) => return Ok(segments),
+            Err(error) if is_refusal(py, &error)? => {}
+            Err(error) => return Err(error),
+        }
+    }
+    dump_with(value, "cloudpickle")
+}
+
+/// Pickles a function or class by value, in one segment.
+pub(super) fn dump_function(function: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    let py = function.py();
+    let options = PyDict::new(py);
+    options.set_item("protocol", 5)?;
+    let pickled = py.import("cloudpickle")?.call_method("dumps", (function,), Some(&options))?;
+    buffer::pin(&pickled)
+}
+
+/// Reads a value back; its buffers become writable memory of their own.
+pub(super) fn load<'py>(py: Python<'py>, segments: &[Bytes]) -> PyResult<Bound<'py, PyAny>> {
+    buffer::release_waiting(py);
+    let Some((pickled, rest)) = segments.split_first() else { return Ok(py.None().into_bound(py)) };
+    let buffers = PyList::empty(py);
+    for bytes in rest {
+        buffers.append(buffer::writable(py, bytes)?)?;
+    }
+    let options = PyDict::new(py);
+    options.set_item("buffers", buffers)?;
+    py.import("pickle")?.call_method("loads", (PyBytes::new(py, pickled),), Some(&options))
+}
+
+fn dump_with(value: &Bound<'_, PyAny>, module: &str) -> PyResult<Vec<Bytes>> {
+    let py = value.py();
+    let dumps = py.import(module)?.getattr("dumps")?;
+    let buffers = PyList::empty(py);
+    let options = PyDict::new(py);
+    options.set_item("protocol", 5)?;
+    options.set_item("buffer_callback", buffers.getattr("append")?)?;
+    let mut pickled = dumps.call((value,), Some(&options))?;
+    let mut segments = Vec::with_capacity(buffers.len() + 1);
+    if buffers.len() > MAX_BUFFERS {
+        options.del_item("buffer_callback")?;
+        pickled = dumps.call((value,), Some(&options))?;
+        return Ok(vec![buffer::pin(&pickled)?]);
+    }
+    segments.push(buffer::pin(&pickled)?);
+    for exported in buffers.iter() {
+        segments.push(buffer::pin(&exported.call_method0("raw")?)?);
+    }
+    Ok(segments)
+}
+
+/// Whether an error says that pickle cannot take the value, not that the value's own code failed.
+fn is_refusal(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+    let refusal = py.import("pickle")?.getattr("PicklingError")?;
+    Ok(error.is_instance(py, &refusal)
+        || error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py)
+        || error.is_instance_of::<pyo3::exceptions::PyTypeError>(py))
+}
