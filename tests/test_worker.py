@@ -560,9 +560,8 @@ def test_many_clients_at_once_get_their_own_answers(concurrent):
     failures = []
 
     def client(offset):
-        for index in range(50):
-            if concurrent.python("add", index, b=offset) != index + offset:
-                failures.append((offset, index))
+        wrong = [index for index in range(50) if concurrent.python("add", index, b=offset) != index + offset]
+        failures.extend(wrong)
 
     threads = [threading.Thread(target=client, args=(offset,)) for offset in range(4)]
     for thread in threads:
