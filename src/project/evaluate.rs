@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::facts::{Evaluator, Facts};
+use super::facts::Evaluator;
 use super::imports;
-use super::tree::{BinaryOperator, Call, Class, Expr, ExprKind, FormatPart, Range};
+use super::operators::{binary, convert, display, insert, truth};
+use super::tree::{Call, Class, Expr, ExprKind, FormatPart, Range};
 use crate::endpoint::Value;
 
 /// What a name stands for.
@@ -504,103 +505,6 @@ impl Scope<'_> {
     }
 }
 
-/// Names that a module binds, for others that import it.
-pub(super) fn member_of(facts: &Facts, name: &str) -> Option<Binding> {
-    facts.names.get(name).cloned()
-}
-
 fn short(dotted: &str) -> &str {
     dotted.strip_prefix("builtins.").unwrap_or(dotted)
-}
-
-/// Sets a key of a dict in place, as Python keeps the first position.
-pub(super) fn insert(items: &mut Vec<(Value, Value)>, key: Value, value: Value) {
-    match items.iter_mut().find(|(known, _)| *known == key) {
-        Some(slot) => slot.1 = value,
-        None => items.push((key, value)),
-    }
-}
-
-fn truth(value: &Value) -> bool {
-    match value {
-        Value::None => false,
-        Value::Bool(value) => *value,
-        Value::Int(value) => *value != 0,
-        Value::Float(value) => *value != 0.0,
-        Value::Str(value) => !value.is_empty(),
-        Value::List(items) | Value::Tuple(items) => !items.is_empty(),
-        Value::Dict(items) => !items.is_empty(),
-        _ => true,
-    }
-}
-
-fn display(value: &Value) -> Option<String> {
-    match value {
-        Value::None => Some("None".to_owned()),
-        Value::Bool(value) => Some(if *value { "True" } else { "False" }.to_owned()),
-        Value::Int(value) => Some(value.to_string()),
-        Value::Float(value) if value.fract() == 0.0 && value.abs() < 1e16 => Some(format!("{value:.1}")),
-        Value::Str(value) => Some(value.clone()),
-        _ => None,
-    }
-}
-
-fn convert(function: &str, value: Value) -> Option<Value> {
-    match (function, value) {
-        ("int", Value::Str(text)) => text.trim().replace('_', "").parse().ok().map(Value::Int),
-        ("int", Value::Int(value)) => Some(Value::Int(value)),
-        ("int", Value::Bool(value)) => Some(Value::Int(i64::from(value))),
-        ("float", Value::Str(text)) => text.trim().parse().ok().map(Value::Float),
-        ("float", Value::Float(value)) => Some(Value::Float(value)),
-        ("str", value) => display(&value).map(Value::Str),
-        ("bool", value) => Some(Value::Bool(truth(&value))),
-        ("list", Value::List(items) | Value::Tuple(items)) => Some(Value::List(items)),
-        ("tuple", Value::List(items) | Value::Tuple(items)) => Some(Value::Tuple(items)),
-        ("len", Value::List(items) | Value::Tuple(items)) => i64::try_from(items.len()).ok().map(Value::Int),
-        _ => None,
-    }
-}
-
-/// Applies an operator to known values.
-pub(super) fn binary(left: Value, operator: BinaryOperator, right: Value) -> Option<Value> {
-    match (left, operator, right) {
-        (Value::Str(left), BinaryOperator::Add, Value::Str(right)) => Some(Value::Str(left + &right)),
-        (Value::List(mut left), BinaryOperator::Add, Value::List(right)) => {
-            left.extend(right);
-            Some(Value::List(left))
-        }
-        (Value::Tuple(mut left), BinaryOperator::Add, Value::Tuple(right)) => {
-            left.extend(right);
-            Some(Value::Tuple(left))
-        }
-        (Value::Dict(mut left), BinaryOperator::Or, Value::Dict(right)) => {
-            for (key, value) in right {
-                insert(&mut left, key, value);
-            }
-            Some(Value::Dict(left))
-        }
-        (Value::Int(left), operator, Value::Int(right)) => match operator {
-            BinaryOperator::Add => left.checked_add(right),
-            BinaryOperator::Subtract => left.checked_sub(right),
-            BinaryOperator::Multiply => left.checked_mul(right),
-            BinaryOperator::FloorDivide if right > 0 && left >= 0 => left.checked_div(right),
-            BinaryOperator::Power => u32::try_from(right).ok().and_then(|right| left.checked_pow(right)),
-            _ => None,
-        }
-        .map(Value::Int),
-        (Value::Str(text), BinaryOperator::Modulo, value) if text.matches('%').count() == 1 => {
-            let value = match value {
-                Value::Tuple(mut items) if items.len() == 1 => items.pop()?,
-                Value::Tuple(_) => return None,
-                value => value,
-            };
-            match &value {
-                Value::Int(_) if text.contains("%d") => Some(text.replace("%d", &display(&value)?)),
-                _ if text.contains("%s") => Some(text.replace("%s", &display(&value)?)),
-                _ => None,
-            }
-            .map(Value::Str)
-        }
-        _ => None,
-    }
 }

@@ -15,7 +15,7 @@ use super::tree::{
 
 /// Files from this size on are checked for nesting before anything recursive touches them.
 const SUSPICIOUS_SIZE: usize = 64 * 1024;
-/// Deeper than what CPython itself compiles.
+/// Deeper than what Python itself compiles.
 const DEEPEST: usize = 3_000;
 
 /// Why a text could not be parsed.
