@@ -5,6 +5,7 @@
 
 mod analysis;
 mod callable;
+mod calls;
 mod checks;
 mod config;
 mod declarations;

@@ -3,6 +3,9 @@
 use super::tree::BinaryOperator;
 use crate::endpoint::Value;
 
+/// A longer text is not made by repeating one.
+const LONGEST_TEXT: usize = 64 * 1024;
+
 /// Sets a key of a dict in place, as Python keeps the first position.
 pub(super) fn insert(items: &mut Vec<(Value, Value)>, key: Value, value: Value) {
     match items.iter_mut().find(|(known, _)| *known == key) {
@@ -81,19 +84,60 @@ pub(super) fn binary(left: Value, operator: BinaryOperator, right: Value) -> Opt
             _ => None,
         }
         .map(Value::Int),
-        (Value::Str(text), BinaryOperator::Modulo, value) if text.matches('%').count() == 1 => {
-            let value = match value {
-                Value::Tuple(mut items) if items.len() == 1 => items.pop()?,
-                Value::Tuple(_) => return None,
-                value => value,
-            };
-            match &value {
-                Value::Int(_) if text.contains("%d") => Some(text.replace("%d", &display(&value)?)),
-                _ if text.contains("%s") => Some(text.replace("%s", &display(&value)?)),
-                _ => None,
-            }
-            .map(Value::Str)
+        (Value::Str(text), BinaryOperator::Modulo, value) => percent(&text, value).map(Value::Str),
+        (Value::Str(text), BinaryOperator::Multiply, Value::Int(times)) => {
+            let times = usize::try_from(times.max(0)).ok()?;
+            (text.len().saturating_mul(times) <= LONGEST_TEXT).then(|| Value::Str(text.repeat(times)))
         }
         _ => None,
+    }
+}
+
+/// `text % value` with `%s`, `%d` and `%%` alone.
+fn percent(text: &str, value: Value) -> Option<String> {
+    let mut values = match value {
+        Value::Tuple(items) => items,
+        Value::Dict(_) => return None,
+        value => vec![value],
+    }
+    .into_iter();
+    let mut made = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            made.push(letter);
+            continue;
+        }
+        match letters.next()? {
+            '%' => made.push('%'),
+            's' => made.push_str(&display(&values.next()?)?),
+            'd' => match values.next()? {
+                Value::Int(number) => made.push_str(&number.to_string()),
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+    values.next().is_none().then_some(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("%s-%d", Value::Tuple(vec![Value::Str("a".to_owned()), Value::Int(3)]), Some("a-3"))]
+    #[case("100%% %s", Value::Bool(true), Some("100% True"))]
+    #[case("%s %s", Value::Str("a".to_owned()), None)]
+    #[case("%5d", Value::Int(1), None)]
+    #[case("%(a)s", Value::Dict(Vec::new()), None)]
+    fn percent_is_known_only_in_its_plain_forms(
+        #[case] text: &str,
+        #[case] value: Value,
+        #[case] expected: Option<&str>,
+    ) {
+        let made = binary(Value::Str(text.to_owned()), BinaryOperator::Modulo, value);
+        assert_eq!(made, expected.map(|text| Value::Str(text.to_owned())));
     }
 }
