@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -105,7 +104,9 @@ def page(chromium: str) -> Iterator[Page]:
         try:
             assert browser.stderr
             port = next(
-                found[1] for line in browser.stderr if (found := re.search(r"DevTools listening on ws://[^:]+:(\d+)", line))
+                found[1]
+                for line in browser.stderr
+                if (found := re.search(r"DevTools listening on ws://[^:]+:(\d+)", line))
             )
             # Its other messages must not fill the pipe.
             threading.Thread(target=browser.stderr.read, daemon=True).start()

@@ -39,7 +39,9 @@ def test_help_and_version_are_on_stdout(flash) -> None:
         assert option in flash("run", "--help").stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("bogus",), ("run", "--bogus"), ("run", "--port", "x"), ("run", "--deps", "x")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("bogus",), ("run", "--bogus"), ("run", "--port", "x"), ("run", "--deps", "x")]
+)
 def test_wrong_command_line_is_exit_2_on_stderr(flash, arguments: tuple[str, ...]) -> None:
     done = flash(*arguments)
     assert done.returncode == 2
