@@ -378,7 +378,10 @@ impl Scope<'_> {
                         match key {
                             Value::Str(key) => fields.push((key, value)),
                             _ => {
-                                return Err(Unknown { range: *range, reason: "keys are not text".to_owned() });
+                                return Err(Unknown {
+                                    range: *range,
+                                    reason: "keys are not text".to_owned(),
+                                });
                             }
                         }
                     }

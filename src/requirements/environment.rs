@@ -14,9 +14,9 @@ use super::index::IndexSettings;
 use super::install::{self, Made, Recipe, Steps};
 use super::installed;
 use super::mode::DepsMode;
+use super::process::Children;
 use super::progress::{Progress, ProgressKind, Reporter};
 use super::requirement::RequirementSet;
-use super::uv::Children;
 use super::{EnvironmentState, Interpreter};
 
 /// How many environments are made at a time; `uv` itself uses all cores.
