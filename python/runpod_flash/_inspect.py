@@ -111,19 +111,23 @@ def collect(module: Any) -> list[dict[str, Any]]:
         value = getattr(module, name, None)
         if isinstance(value, Endpoint):
             entry(value)["variable"] = name
+    seen: set[int] = set()
     for name in dir(module):
         value = getattr(module, name, None)
         config = getattr(value, "__remote_config__", None)
         endpoint = getattr(value, "__flash_endpoint__", None)
-        if not isinstance(config, dict) or endpoint is None:
+        if not isinstance(config, dict) or endpoint is None or id(value) in seen:
             continue
         original = getattr(value, "_wrapped_class", value)
         if getattr(original, "__module__", module.__name__) != module.__name__:
             continue
+        seen.add(id(value))
         is_class = inspect.isclass(original)
+        defined = getattr(original, "__name__", name)
         item: dict[str, Any] = {
-            "name": getattr(original, "__name__", name),
-            "attribute": name,
+            # A worker finds it by the module's name for it.
+            "name": defined if getattr(module, defined, None) is value else name,
+            "defined": defined,
             "line": line_of(original),
             "is_class": is_class,
             "method": config.get("method"),
@@ -179,7 +183,7 @@ def main() -> None:
     result: dict[str, Any]
     try:
         result = {"endpoints": collect(load(os.path.join(root, path), name))}
-    except BaseException as error:  # noqa: BLE001 - also `sys.exit` at import is an answer
+    except BaseException as error:  # `sys.exit` at import is an answer, too
         result = failure(error, os.path.realpath(os.path.join(root, path)))
     answer.write(json.dumps(result) + "\n")
     answer.close()

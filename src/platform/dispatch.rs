@@ -12,7 +12,7 @@ use super::launch::load_head;
 use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
 use super::scaler::desired_workers;
-use super::shared::Shutdown;
+use super::shared::{Counted, Shutdown};
 use super::state::{Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
 use super::worker::{Plan, run_worker};
@@ -384,6 +384,7 @@ impl Supervisor {
             frames: frames.clone(),
             queued,
             switch: Arc::clone(&switch),
+            counted: Some(Counted::new(&self.shared.counted)),
         };
         state.workers.insert(
             number,

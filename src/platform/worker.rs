@@ -40,12 +40,13 @@ pub(super) struct Plan {
     pub(super) frames: mpsc::UnboundedSender<Frame>,
     pub(super) queued: mpsc::UnboundedReceiver<Frame>,
     pub(super) switch: Arc<KillSwitch>,
+    /// Counts against the machine's limit while it is there.
+    pub(super) counted: Option<Counted>,
 }
 
 /// Runs a worker until it ends.
 pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
     let shared = Arc::clone(&supervisor.shared);
-    let counted = Counted::new(&shared.counted);
     let (endpoint, worker) = (supervisor.name.clone(), plan.id.clone());
     shared.observer.event(Event::WorkerStarting { endpoint: endpoint.clone(), worker: worker.clone() });
     let tail = Arc::new(Tail::default());
@@ -56,7 +57,7 @@ pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
             format!("could not be started (`{}`: {error})", plan.interpreter.python.display())
         }
     };
-    drop(counted);
+    drop(plan.counted.take());
     let tail = tail.text();
     let was_meant = supervisor.worker_ended(plan.number, &reason, &tail);
     shared.observer.event(if was_meant {

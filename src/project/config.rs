@@ -7,7 +7,7 @@ use super::diagnostic::{Diagnostic, Label, Severity, Span};
 use super::facts::{Argument, EndpointCall};
 use super::tree::Range;
 use crate::catalog;
-use crate::endpoint::{ConfigError, EndpointConfig, Value};
+use crate::endpoint::{ConfigError, EndpointConfig, Value, parameters};
 
 /// The value of a member of a public enum.
 pub(super) fn member_value(class: &str, member: &str) -> Option<String> {
@@ -79,7 +79,12 @@ pub(super) fn check(
 /// Puts a configuration error where the argument stands.
 fn locate(file: &Path, call: &EndpointCall, problem: ConfigError) -> Diagnostic {
     let argument = call.arguments.iter().find(|argument| argument.name == problem.parameter);
-    let range = argument.map_or(call.range, |argument| place(argument, problem.index));
+    let is_known = parameters::find(&problem.parameter).is_some();
+    let range = match argument {
+        Some(argument) if is_known => place(argument, problem.index),
+        Some(argument) => argument.keyword,
+        None => call.range,
+    };
     error("endpoint-arguments", problem.message, span(file, range), "", problem.hint)
 }
 

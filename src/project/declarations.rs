@@ -90,28 +90,27 @@ pub(super) fn collect(
         let other = (reference.file != *file).then(|| evaluator.facts(&reference.file)).flatten();
         let declaring = other.as_deref().unwrap_or(facts);
         let Some(call) = declaring.endpoints.get(reference.index) else { continue };
-        let mut config = match &other {
+        let config = match &other {
             None => configs.get(reference.index).cloned().flatten(),
             Some(_) if call.arguments.iter().any(|argument| argument.value.is_err()) => None,
             // Its own file reports what is wrong with it.
             Some(_) => config::check(&reference.file, call, environment).ok(),
         };
-        let before = found.problems.len();
-        check_group(file, call, &group, &mut found.problems);
-        if found.problems.len() > before {
-            config = None;
+        if !check_group(file, call, &group, &mut found.problems) {
+            continue;
         }
-        let Some(config) = config else { continue };
         let here = Here { file, scope: &scope, text, reference, call };
         if group[0].route.is_some() {
             here.load_balanced(config, &group, &mut found);
-        } else {
+        } else if let Some(config) = config {
             for decorated in group {
                 here.queue_based(&config, decorated, &mut found);
             }
         }
     }
-    stacked(file, facts, &mut found);
+    if !facts.was_run {
+        stacked(file, facts, &mut found);
+    }
     for (index, call) in facts.endpoints.iter().enumerate() {
         let Some(Some(config)) = configs.get(index) else { continue };
         let (Some(variable), Some(name), None, Some(_)) =
@@ -153,8 +152,14 @@ fn latest(variables: &[String]) -> Option<String> {
     variables.iter().max().cloned()
 }
 
-/// Mistakes in how one endpoint is used.
-fn check_group(file: &Path, call: &EndpointCall, group: &[&Decorated], problems: &mut Vec<Diagnostic>) {
+/// Reports mistakes in how one endpoint is used; returns whether something of it can be served.
+fn check_group(
+    file: &Path,
+    call: &EndpointCall,
+    group: &[&Decorated],
+    problems: &mut Vec<Diagnostic>,
+) -> bool {
+    let mut is_usable = true;
     if call.is_client {
         let parameter =
             if call.arguments.iter().any(|argument| argument.name == "id") { "id" } else { "image" };
@@ -167,7 +172,7 @@ fn check_group(file: &Path, call: &EndpointCall, group: &[&Decorated], problems:
                 Some(format!("for your own code, make an `Endpoint(name=...)` without `{parameter}=`")),
             ));
         }
-        return;
+        return false;
     }
     let first_is_route = group[0].route.is_some();
     for decorated in group {
@@ -184,6 +189,7 @@ fn check_group(file: &Path, call: &EndpointCall, group: &[&Decorated], problems:
                 text: if first_is_route { "has a route here" } else { "decorates directly here" }.to_owned(),
             });
             problems.push(problem);
+            is_usable = false;
         }
         if let (Some(_), Item::Class(class)) = (&decorated.route, &decorated.item) {
             let mut problem = config::error(
@@ -208,7 +214,9 @@ fn check_group(file: &Path, call: &EndpointCall, group: &[&Decorated], problems:
             "",
             Some("give it one: `Endpoint(name=\"api\", ...)`".to_owned()),
         ));
+        is_usable = false;
     }
+    is_usable
 }
 
 /// A function under two queue-based endpoints would be served by one of them only.
@@ -259,8 +267,17 @@ impl Here<'_> {
             .max()
     }
 
+    fn describe(&self, decorated: &Decorated, route: Option<(Method, String)>) -> Callable {
+        let mut callable = callable::describe(&decorated.item, route, self.scope, self.text);
+        if let Some(attribute) = &decorated.attribute {
+            callable.name.clone_from(attribute);
+        }
+        callable
+    }
+
     fn queue_based(&self, config: &EndpointConfig, decorated: &Decorated, found: &mut Declarations) {
         let own = callable::name(&decorated.item);
+        // Without a name of its own, an endpoint has that of the `def`, as 1.21.
         let name = config.name.as_deref().unwrap_or(own);
         let name_span = if config.name.is_some() {
             name_span(&self.reference.file, self.call)
@@ -277,13 +294,14 @@ impl Here<'_> {
                 config: config.clone(),
                 variable: self.variable(),
                 span: config::span(&self.reference.file, self.call.range),
-                callables: vec![callable::describe(&decorated.item, None, self.scope, self.text)],
+                callables: vec![self.describe(decorated, None)],
                 makes_remote_calls: false,
             },
         });
     }
 
-    fn load_balanced(&self, config: EndpointConfig, group: &[&Decorated], found: &mut Declarations) {
+    /// Checks all routes, also where the configuration was refused.
+    fn load_balanced(&self, config: Option<EndpointConfig>, group: &[&Decorated], found: &mut Declarations) {
         let mut callables: Vec<Callable> = Vec::new();
         let mut places: Vec<(Method, &str, Span, &str)> = Vec::new();
         for decorated in group {
@@ -320,15 +338,14 @@ impl Here<'_> {
                 continue;
             }
             places.push((method, &written.path, place, own));
-            callables.push(callable::describe(
-                &decorated.item,
-                Some((method, written.path.clone())),
-                self.scope,
-                self.text,
-            ));
+            if let Item::Class(_) = decorated.item {
+                continue;
+            }
+            callables.push(self.describe(decorated, Some((method, written.path.clone()))));
         }
         // By name, as official 1.21; for one function, the outermost decorator comes first.
         callables.sort_by(|left, right| left.name.cmp(&right.name));
+        let Some(config) = config.filter(|_| !callables.is_empty()) else { return };
         let name = config.name.clone().unwrap_or_default();
         found.drafts.push(Draft {
             file: self.file.clone(),

@@ -51,7 +51,10 @@ pub(super) struct FoundEndpoint {
 
 #[derive(Debug, Clone, Deserialize)]
 struct FoundItem {
+    /// The module's name for it.
     name: String,
+    /// The name in its `def`.
+    defined: String,
     line: usize,
     is_class: bool,
     method: Option<String>,
@@ -163,7 +166,7 @@ pub(super) fn to_facts(
     found: &[FoundEndpoint],
     fallback: Range,
 ) -> Facts {
-    let mut facts = Facts::default();
+    let mut facts = Facts { was_run: true, ..Facts::default() };
     for (index, endpoint) in found.iter().enumerate() {
         let items: Vec<Item> =
             endpoint.items.iter().map(|item| locate(file, tree, text, item, fallback)).collect();
@@ -173,6 +176,7 @@ pub(super) fn to_facts(
             .iter()
             .map(|(name, value)| Argument {
                 name: name.clone(),
+                keyword: range,
                 range,
                 elements: Vec::new(),
                 value: Ok(decode(value)),
@@ -189,7 +193,8 @@ pub(super) fn to_facts(
                 range: super::callable::head(&item),
             });
             let range = super::callable::head(&item);
-            facts.decorated.push(Decorated { item, endpoint: reference.clone(), range, route });
+            let attribute = (found.name != found.defined).then(|| found.name.clone());
+            facts.decorated.push(Decorated { item, endpoint: reference.clone(), range, route, attribute });
         }
         facts.endpoints.push(EndpointCall {
             range,
@@ -207,10 +212,10 @@ fn locate(file: &Path, tree: &Tree, text: &str, item: &FoundItem, fallback: Rang
     walk(&tree.body, &mut |node| {
         let Node::Stmt(stmt) = node else { return false };
         let candidate = match &stmt.kind {
-            StmtKind::Function(function) if !item.is_class && function.name == item.name => {
+            StmtKind::Function(function) if !item.is_class && function.name == item.defined => {
                 Item::Function(Arc::clone(function))
             }
-            StmtKind::Class(class) if item.is_class && class.name == item.name => {
+            StmtKind::Class(class) if item.is_class && class.name == item.defined => {
                 Item::Class(Arc::clone(class))
             }
             _ => return true,

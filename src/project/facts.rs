@@ -35,6 +35,8 @@ pub(super) struct Facts {
     pub(super) unreadable: Option<Unknown>,
     /// Mistakes that need no configuration to be seen.
     pub(super) mistakes: Vec<Mistake>,
+    /// Whether the file was imported: one `def` may stand for several functions then.
+    pub(super) was_run: bool,
 }
 
 /// A mistake in how an endpoint is used.
@@ -61,6 +63,8 @@ pub(super) struct EndpointCall {
 #[derive(Debug, Clone)]
 pub(super) struct Argument {
     pub(super) name: String,
+    /// Where its name stands; the value, where it has none.
+    pub(super) keyword: Range,
     pub(super) range: Range,
     /// Places of the elements, where the argument is written as a list.
     pub(super) elements: Vec<Range>,
@@ -76,6 +80,8 @@ pub(super) struct Decorated {
     pub(super) range: Range,
     /// Method and path, where it is a route.
     pub(super) route: Option<RouteUse>,
+    /// The module's name for it, where that is not the name in its `def`.
+    pub(super) attribute: Option<String>,
 }
 
 /// A route as written.
@@ -398,7 +404,10 @@ impl Interpreter<'_> {
             }
             return;
         }
-        self.check(value);
+        // `E = Endpoint` is another name for it.
+        if !self.is_endpoint(value) {
+            self.check(value);
+        }
         let binding = self.scope().resolve(value);
         for target in targets {
             match (&target.kind, &binding) {
@@ -561,7 +570,7 @@ impl Interpreter<'_> {
             if let ExprKind::Starred(_) = value.kind {
                 self.unreadable(value.range, "`*` arguments are only known when the file runs");
             } else if position == 0 {
-                arguments.push(self.argument("name", value));
+                arguments.push(self.argument("name", value.range, value));
             } else {
                 mistakes.push(Mistake {
                     rule: "endpoint-arguments",
@@ -574,7 +583,8 @@ impl Interpreter<'_> {
         }
         for (name, keyword, value) in &call.keywords {
             if let Some(name) = name {
-                arguments.push(self.argument(name, value));
+                let name_range = Range { start: keyword.start, end: keyword.start + name.len() };
+                arguments.push(self.argument(name, name_range, value));
                 continue;
             }
             match self.scope().value(value) {
@@ -583,6 +593,7 @@ impl Interpreter<'_> {
                         let Value::Str(name) = key else { continue };
                         arguments.push(Argument {
                             name,
+                            keyword: *keyword,
                             range: *keyword,
                             elements: Vec::new(),
                             value: Ok(known),
@@ -616,13 +627,19 @@ impl Interpreter<'_> {
         EndpointRef { file: self.file.clone(), index: self.facts.endpoints.len() - 1, is_client }
     }
 
-    fn argument(&self, name: &str, expr: &Expr) -> Argument {
+    fn argument(&self, name: &str, keyword: Range, expr: &Expr) -> Argument {
         let elements = match &expr.kind {
             ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().map(|item| item.range).collect(),
             ExprKind::Dict(items) => items.iter().map(|(_, value)| value.range).collect(),
             _ => Vec::new(),
         };
-        Argument { name: name.to_owned(), range: expr.range, elements, value: self.scope().value(expr) }
+        Argument {
+            name: name.to_owned(),
+            keyword,
+            range: expr.range,
+            elements,
+            value: self.scope().value(expr),
+        }
     }
 
     /// Reads the decorators of a function or class; returns whether one is an endpoint's.
@@ -666,6 +683,7 @@ impl Interpreter<'_> {
                 endpoint,
                 range: decorator.range,
                 route,
+                attribute: None,
             });
         }
         found
@@ -758,7 +776,9 @@ impl Interpreter<'_> {
                 Node::Expr(expr) => {
                     if let ExprKind::Call(call) = &expr.kind {
                         let client = self.is_endpoint(&call.function) && has_client_keyword(call);
-                        if client {
+                        let tests =
+                            matches!(&call.function.kind, ExprKind::Name(name) if name == "isinstance");
+                        if client || tests {
                             return false;
                         }
                         hands_out |= matches!(&call.function.kind, ExprKind::Name(name) if name == "globals" || name == "setattr");

@@ -134,11 +134,16 @@ impl Walk<'_> {
         for entry in entries {
             let path = folder.join(entry.file_name());
             let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            let is_folder = if is_link {
+            let kind = if is_link {
                 // A link to nothing is no file.
-                fs::metadata(entry.path()).map(|target| target.is_dir())
+                fs::metadata(entry.path()).map(|target| target.file_type())
             } else {
-                entry.file_type().map(|kind| kind.is_dir())
+                entry.file_type()
+            };
+            // Pipes, sockets and devices are no files: reading one may never end.
+            let is_folder = match kind {
+                Ok(kind) if !kind.is_dir() && !kind.is_file() => continue,
+                kind => kind.map(|kind| kind.is_dir()),
             };
             match is_folder {
                 Ok(true) => {

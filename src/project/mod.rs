@@ -16,6 +16,8 @@ mod ignore;
 mod imports;
 pub mod model;
 mod reader;
+#[cfg(test)]
+mod reader_tests;
 mod schema;
 mod settings;
 mod source;

@@ -1,5 +1,6 @@
 //! Calls from Python: where they go, what they carry, what comes back.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
@@ -31,7 +32,7 @@ pub(super) fn backend(py: Python<'_>) -> PyResult<Arc<dyn Backend>> {
     }
     let variable = std::env::var("FLASH_TARGET").ok();
     parse_target(variable.as_deref()).map_err(|error| errors::target(py, &error))?;
-    Ok(embedded::platform(py)?)
+    embedded::platform(py)
 }
 
 /// Tells the embedded platform of all endpoints of this process; a worker's parent knows its own.
@@ -204,7 +205,11 @@ fn key_of(segments: &[bytes::Bytes]) -> String {
         hash.update((segment.len() as u64).to_le_bytes());
         hash.update(segment);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut key = String::with_capacity(64);
+    for byte in hash.finalize() {
+        _ = write!(key, "{byte:02x}");
+    }
+    key
 }
 
 fn unexpected(py: Python<'_>, endpoint: &str, message: &str) -> PyErr {

@@ -1,6 +1,6 @@
 //! `.env` files, as 1.21 reads them at import.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 
@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 ///
 /// A line that cannot be read is left out: a stray line in someone's `.env` must not stop an import.
 #[pyfunction]
-pub(super) fn read_dotenv(folder: std::path::PathBuf) -> Vec<(String, String)> {
+#[expect(clippy::needless_pass_by_value, reason = "the form in which a path comes from Python")]
+pub(super) fn read_dotenv(folder: PathBuf) -> Vec<(String, String)> {
     let Some(file) = folder.ancestors().map(|parent| parent.join(".env")).find(|file| file.is_file()) else {
         return Vec::new();
     };

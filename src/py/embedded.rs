@@ -20,7 +20,7 @@ use crate::wire::message::{LoadHead, OutputStream, Source};
 /// How long calls in flight and workers get to finish at exit.
 const GRACE: Duration = Duration::from_secs(1);
 /// Idle time of an endpoint that leaves it to Runpod.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// `(endpoint, name, place, sys.path, callables)`; a place is `("script", file)`,
 /// `("module", root, module, file)` or `("value",)`.

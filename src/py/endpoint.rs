@@ -134,7 +134,8 @@ impl EndpointBase {
     }
 
     /// Checks a route's method and path; returns the method in capital letters.
-    fn _check_route(&self, py: Python<'_>, method: &str, path: &str) -> PyResult<&'static str> {
+    #[staticmethod]
+    fn _check_route(py: Python<'_>, method: &str, path: &str) -> PyResult<&'static str> {
         crate::endpoint::route::check(method, path)
             .map(crate::endpoint::Method::as_str)
             .map_err(|problem| errors::configuration(py, &[problem]))

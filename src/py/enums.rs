@@ -6,9 +6,12 @@ use pyo3::prelude::*;
 use crate::catalog::{self, GpuChoice, cpu, data_center, gpu};
 use crate::endpoint::{parameters, reader};
 
+/// Member names and values.
+type Members = Vec<(&'static str, &'static str)>;
+
 /// Returns `(is_str, doc, [(member, value), …])` of a public enum.
 #[pyfunction]
-pub(super) fn enum_table(class: &str) -> PyResult<(bool, &'static str, Vec<(&'static str, &'static str)>)> {
+pub(super) fn enum_table(class: &str) -> PyResult<(bool, &'static str, Members)> {
     catalog::enum_table(class)
         .map(|table| (table.is_str, table.doc, table.members()))
         .ok_or_else(|| PyKeyError::new_err(class.to_owned()))
@@ -79,6 +82,7 @@ pub(super) fn unknown_data_center(text: &str) -> String {
 
 /// Returns the largest container disk in GB that these instances (values) allow.
 #[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "the form in which a list comes from Python")]
 pub(super) fn cpu_max_disk(instances: Vec<String>) -> Option<u32> {
     cpu::cpu_max_disk(&instances)
 }

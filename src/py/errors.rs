@@ -34,11 +34,6 @@ pub(super) fn target(py: Python<'_>, error: &TargetError) -> PyErr {
     raise(py, "TargetError", &error.to_string(), Some(error.hint()))
 }
 
-/// A call that cannot be made from here.
-pub(super) fn usage(py: Python<'_>, message: &str, hint: Option<&str>) -> PyErr {
-    raise(py, "FlashError", message, hint)
-}
-
 /// A failed call: the class says what failed, `raise … from` has the remote exception where it can
 /// be unpickled here.
 pub(super) fn report(py: Python<'_>, endpoint: &str, report: &ErrorReport) -> PyErr {

@@ -87,7 +87,7 @@ impl WorkerLink {
                     _ => {}
                 }
                 let _ = python
-                    .deliver("closed", 0, |py| Ok(error.to_string().into_pyobject(py)?.into_any().unbind()));
+                    .deliver("broken", 0, |py| Ok(error.to_string().into_pyobject(py)?.into_any().unbind()));
             }
         })?;
         Ok(())

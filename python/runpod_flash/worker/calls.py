@@ -260,7 +260,8 @@ class Calls:
     def _create_task(self, call: Call, coroutine: Any) -> None:
         call.task = call.context.copy().run(self.loop.create_task, coroutine)
 
-    def _executor(self) -> ThreadPoolExecutor:
+    def executor(self) -> ThreadPoolExecutor:
+        """Return the threads that sync functions of a concurrent endpoint run in."""
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor
 
