@@ -25,6 +25,15 @@ _signatures: dict[Any, inspect.Signature | None] = {}
 _declared_count = -1
 
 
+def _forked() -> None:
+    """Start afresh in a forked child: its platform is its own, and knows nothing yet."""
+    global _declared_count
+    _declared_count = -1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 async def call(
     endpoint: Endpoint,
     target: Any,

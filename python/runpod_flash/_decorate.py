@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from .endpoint import Endpoint, declared
 
@@ -34,12 +35,10 @@ def decorate(endpoint: Endpoint, target: Any) -> Any:
     if endpoint._max_concurrency > 1:
         config["max_concurrency"] = endpoint._max_concurrency
     endpoint._qb_target = target
-    if _is_own(endpoint.name):
+    is_own = _is_own(endpoint.name)
+    _guard_load(target if is_own else None)
+    if is_own:
         _mark(target, endpoint, config)
-        from . import _context
-
-        if _context.loading:
-            _context.guard(target)
         return target
     if isinstance(target, type):
         decorated = _class(endpoint, target)
@@ -213,6 +212,16 @@ def _dress(wrapper: Any, target: Any) -> Any:
 def _mark(target: Any, endpoint: Endpoint, config: dict[str, Any]) -> None:
     _set(target, "__remote_config__", config)
     _set(target, "__flash_endpoint__", endpoint)
+
+
+def _guard_load(own_target: Any) -> None:
+    """In a worker that loads code: let a call of an endpoint end the load."""
+    context = sys.modules.get("runpod_flash._context")
+    if context is None or not context.loading:
+        return
+    context.guard_run()
+    if own_target is not None:
+        context.guard(own_target)
 
 
 def _set(target: Any, name: str, value: Any) -> None:

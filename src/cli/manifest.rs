@@ -19,7 +19,7 @@ pub(super) struct ManifestArgs {
 }
 
 /// Runs `flash manifest`: nothing is run or built, and nothing written but the output.
-pub(super) fn manifest(arguments: &ManifestArgs, host: &HostPython, printer: &Printer) -> ExitStatus {
+pub(super) fn manifest(arguments: &ManifestArgs, host: &HostPython, printer: Printer) -> ExitStatus {
     if !arguments.root.is_dir() {
         printer.error(&format!("`{}` is not a folder", arguments.root.display()));
         printer.hint("name the folder of a project: `flash manifest DIR`");

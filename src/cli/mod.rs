@@ -84,7 +84,7 @@ pub fn main<E>(
     Ok(match cli.command {
         Command::Init(arguments) => init::init(&arguments, printer),
         Command::Run(arguments) => run::run(&arguments, &host()?, printer),
-        Command::Manifest(arguments) => manifest::manifest(&arguments, &host()?, &printer),
+        Command::Manifest(arguments) => manifest::manifest(&arguments, &host()?, printer),
     })
 }
 

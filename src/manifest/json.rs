@@ -13,9 +13,7 @@ pub(super) fn to_text(content: &Map<String, Json>) -> String {
     let pretty = serde_json::to_string_pretty(content).unwrap_or_default();
     let mut text = String::with_capacity(pretty.len());
     for letter in pretty.chars() {
-        if letter.is_ascii() && letter != '\u{7f}' {
-            text.push(letter);
-        } else if letter == '\u{7f}' {
+        if letter.is_ascii() {
             text.push(letter);
         } else {
             let mut units = [0; 2];

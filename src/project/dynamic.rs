@@ -50,6 +50,7 @@ pub(super) struct FoundEndpoint {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "what Python says of a function")]
 struct FoundItem {
     /// The module's name for it.
     name: String,

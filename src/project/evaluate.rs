@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::facts::{Evaluator, Facts};
+use super::facts::Evaluator;
 use super::imports;
-use super::tree::{BinaryOperator, Call, Class, Expr, ExprKind, FormatPart, Range};
+use super::operators::{binary, display, insert, truth};
+use super::tree::{Class, Expr, ExprKind, FormatPart, Range};
 use crate::endpoint::Value;
 
 /// What a name stands for.
@@ -67,7 +68,6 @@ const ENUMS: [&str; 7] = [
     "ServerlessScalerType",
     "ServerlessType",
 ];
-const OBJECTS: [&str; 3] = ["NetworkVolume", "PodTemplate", "KeyValuePair"];
 
 /// The name in `runpod_flash` that a dotted name stands for; deep module paths count as well.
 pub(super) fn sdk_name(dotted: &str) -> Option<&str> {
@@ -276,7 +276,7 @@ impl Scope<'_> {
     }
 
     /// A value with variables of the environment looked up.
-    fn plain(&self, expr: &Expr) -> Result<Value, Unknown> {
+    pub(super) fn plain(&self, expr: &Expr) -> Result<Value, Unknown> {
         self.settle(expr, self.value(expr)?, false)
     }
 
@@ -365,242 +365,5 @@ impl Scope<'_> {
             Binding::Unknown(reason) => Err(Unknown { range: object.range, reason }),
             _ => Err(unknown()),
         }
-    }
-
-    /// Keyword arguments with `**dict` spread; a position is an [`Unknown`].
-    fn keywords(&self, call: &Call) -> Result<Vec<(String, Value)>, Unknown> {
-        let mut fields = Vec::new();
-        for (name, range, value) in &call.keywords {
-            match (name, self.value(value)?) {
-                (Some(name), value) => fields.push((name.clone(), value)),
-                (None, Value::Dict(items)) => {
-                    for (key, value) in items {
-                        match key {
-                            Value::Str(key) => fields.push((key, value)),
-                            _ => {
-                                return Err(Unknown {
-                                    range: *range,
-                                    reason: "keys are not text".to_owned(),
-                                });
-                            }
-                        }
-                    }
-                }
-                (None, _) => return Err(Unknown { range: *range, reason: "not a dict".to_owned() }),
-            }
-        }
-        Ok(fields)
-    }
-
-    fn call(&self, expr: &Expr, call: &Call) -> Result<Value, Unknown> {
-        let unknown = |reason: String| Unknown { range: expr.range, reason };
-        if let ExprKind::Attribute(object, method) = &call.function.kind
-            && let Ok(object) = self.plain(object)
-            && let Some(value) = self.method(&object, method, call)?
-        {
-            return Ok(value);
-        }
-        let dotted = match self.resolve(&call.function) {
-            Binding::External(dotted) => dotted,
-            Binding::Unknown(reason) => return Err(Unknown { range: call.function.range, reason }),
-            Binding::Class(class) => {
-                return Err(unknown(format!(
-                    "an instance of `{}` is only known when the file runs",
-                    class.class.name
-                )));
-            }
-            _ => return Err(unknown("the result of a call is only known when the file runs".to_owned())),
-        };
-        if let Some(class) = sdk_name(&dotted) {
-            if OBJECTS.contains(&class) && call.positional.is_empty() {
-                return Ok(Value::Object { class: class.to_owned(), fields: self.keywords(call)? });
-            }
-            if class == "Endpoint" {
-                return Ok(Value::Other { type_name: "Endpoint".to_owned() });
-            }
-        }
-        match (dotted.as_str(), call.positional.as_slice()) {
-            ("os.getenv" | "os.environ.get", [name]) if call.keywords.is_empty() => match self.plain(name)? {
-                Value::Str(name) => Ok(Value::Environment { name, default: None }),
-                _ => Err(unknown("the variable's name is not known".to_owned())),
-            },
-            ("os.getenv" | "os.environ.get", [name, default]) => {
-                match (self.plain(name)?, self.plain(default)?) {
-                    (Value::Str(name), Value::Str(default)) => {
-                        Ok(Value::Environment { name, default: Some(default) })
-                    }
-                    (Value::Str(name), other) => {
-                        Ok(if self.evaluator.variable(&name).is_some() || other == Value::None {
-                            Value::Environment { name, default: None }
-                        } else {
-                            other
-                        })
-                    }
-                    _ => Err(unknown("the variable's name is not known".to_owned())),
-                }
-            }
-            ("builtins.dict", positional) => {
-                let mut items = match positional {
-                    [] => Vec::new(),
-                    [first] => match self.value(first)? {
-                        Value::Dict(items) => items,
-                        _ => return Err(unknown("not a dict".to_owned())),
-                    },
-                    _ => return Err(unknown("not a dict".to_owned())),
-                };
-                for (name, value) in self.keywords(call)? {
-                    insert(&mut items, Value::Str(name), value);
-                }
-                Ok(Value::Dict(items))
-            }
-            ("copy.copy" | "copy.deepcopy", [value]) => self.value(value),
-            ("builtins.list", []) => Ok(Value::List(Vec::new())),
-            (name, [value]) if name.starts_with("builtins.") => {
-                let known = self.plain(value)?;
-                convert(&name["builtins.".len()..], known)
-                    .ok_or_else(|| unknown("this conversion is not evaluated".to_owned()))
-            }
-            _ => Err(unknown(format!("the result of `{}` is only known when the file runs", short(&dotted)))),
-        }
-    }
-
-    fn method(&self, object: &Value, method: &str, call: &Call) -> Result<Option<Value>, Unknown> {
-        if !call.keywords.is_empty() {
-            return Ok(None);
-        }
-        let mut arguments = Vec::new();
-        for argument in &call.positional {
-            arguments.push(self.plain(argument)?);
-        }
-        Ok(match (object, method, arguments.as_slice()) {
-            (Value::Str(text), "lower", []) => Some(Value::Str(text.to_lowercase())),
-            (Value::Str(text), "upper", []) => Some(Value::Str(text.to_uppercase())),
-            (Value::Str(text), "strip", []) => Some(Value::Str(text.trim().to_owned())),
-            (Value::Str(text), "replace", [Value::Str(from), Value::Str(to)]) => {
-                Some(Value::Str(text.replace(from.as_str(), to)))
-            }
-            (Value::Str(text), "split", []) => {
-                Some(Value::List(text.split_whitespace().map(|part| Value::Str(part.to_owned())).collect()))
-            }
-            (Value::Str(text), "split", [Value::Str(by)]) if !by.is_empty() => {
-                Some(Value::List(text.split(by.as_str()).map(|part| Value::Str(part.to_owned())).collect()))
-            }
-            (Value::Str(text), "join", [Value::List(parts) | Value::Tuple(parts)]) => {
-                let parts: Option<Vec<&str>> = parts
-                    .iter()
-                    .map(|part| if let Value::Str(part) = part { Some(part.as_str()) } else { None })
-                    .collect();
-                parts.map(|parts| Value::Str(parts.join(text)))
-            }
-            (Value::Dict(items), "get", [key, rest @ ..]) => Some(
-                items
-                    .iter()
-                    .find(|(known, _)| known == key)
-                    .map_or_else(|| rest.first().cloned().unwrap_or(Value::None), |(_, value)| value.clone()),
-            ),
-            (Value::Dict(_) | Value::List(_), "copy", []) => Some(object.clone()),
-            _ => None,
-        })
-    }
-}
-
-/// Names that a module binds, for others that import it.
-pub(super) fn member_of(facts: &Facts, name: &str) -> Option<Binding> {
-    facts.names.get(name).cloned()
-}
-
-fn short(dotted: &str) -> &str {
-    dotted.strip_prefix("builtins.").unwrap_or(dotted)
-}
-
-/// Sets a key of a dict in place, as Python keeps the first position.
-pub(super) fn insert(items: &mut Vec<(Value, Value)>, key: Value, value: Value) {
-    match items.iter_mut().find(|(known, _)| *known == key) {
-        Some(slot) => slot.1 = value,
-        None => items.push((key, value)),
-    }
-}
-
-fn truth(value: &Value) -> bool {
-    match value {
-        Value::None => false,
-        Value::Bool(value) => *value,
-        Value::Int(value) => *value != 0,
-        Value::Float(value) => *value != 0.0,
-        Value::Str(value) => !value.is_empty(),
-        Value::List(items) | Value::Tuple(items) => !items.is_empty(),
-        Value::Dict(items) => !items.is_empty(),
-        _ => true,
-    }
-}
-
-fn display(value: &Value) -> Option<String> {
-    match value {
-        Value::None => Some("None".to_owned()),
-        Value::Bool(value) => Some(if *value { "True" } else { "False" }.to_owned()),
-        Value::Int(value) => Some(value.to_string()),
-        Value::Float(value) if value.fract() == 0.0 && value.abs() < 1e16 => Some(format!("{value:.1}")),
-        Value::Str(value) => Some(value.clone()),
-        _ => None,
-    }
-}
-
-fn convert(function: &str, value: Value) -> Option<Value> {
-    match (function, value) {
-        ("int", Value::Str(text)) => text.trim().replace('_', "").parse().ok().map(Value::Int),
-        ("int", Value::Int(value)) => Some(Value::Int(value)),
-        ("int", Value::Bool(value)) => Some(Value::Int(i64::from(value))),
-        ("float", Value::Str(text)) => text.trim().parse().ok().map(Value::Float),
-        ("float", Value::Float(value)) => Some(Value::Float(value)),
-        ("str", value) => display(&value).map(Value::Str),
-        ("bool", value) => Some(Value::Bool(truth(&value))),
-        ("list", Value::List(items) | Value::Tuple(items)) => Some(Value::List(items)),
-        ("tuple", Value::List(items) | Value::Tuple(items)) => Some(Value::Tuple(items)),
-        ("len", Value::List(items) | Value::Tuple(items)) => i64::try_from(items.len()).ok().map(Value::Int),
-        _ => None,
-    }
-}
-
-/// Applies an operator to known values.
-pub(super) fn binary(left: Value, operator: BinaryOperator, right: Value) -> Option<Value> {
-    match (left, operator, right) {
-        (Value::Str(left), BinaryOperator::Add, Value::Str(right)) => Some(Value::Str(left + &right)),
-        (Value::List(mut left), BinaryOperator::Add, Value::List(right)) => {
-            left.extend(right);
-            Some(Value::List(left))
-        }
-        (Value::Tuple(mut left), BinaryOperator::Add, Value::Tuple(right)) => {
-            left.extend(right);
-            Some(Value::Tuple(left))
-        }
-        (Value::Dict(mut left), BinaryOperator::Or, Value::Dict(right)) => {
-            for (key, value) in right {
-                insert(&mut left, key, value);
-            }
-            Some(Value::Dict(left))
-        }
-        (Value::Int(left), operator, Value::Int(right)) => match operator {
-            BinaryOperator::Add => left.checked_add(right),
-            BinaryOperator::Subtract => left.checked_sub(right),
-            BinaryOperator::Multiply => left.checked_mul(right),
-            BinaryOperator::FloorDivide if right > 0 && left >= 0 => left.checked_div(right),
-            BinaryOperator::Power => u32::try_from(right).ok().and_then(|right| left.checked_pow(right)),
-            _ => None,
-        }
-        .map(Value::Int),
-        (Value::Str(text), BinaryOperator::Modulo, value) if text.matches('%').count() == 1 => {
-            let value = match value {
-                Value::Tuple(mut items) if items.len() == 1 => items.pop()?,
-                Value::Tuple(_) => return None,
-                value => value,
-            };
-            match &value {
-                Value::Int(_) if text.contains("%d") => Some(text.replace("%d", &display(&value)?)),
-                _ if text.contains("%s") => Some(text.replace("%s", &display(&value)?)),
-                _ => None,
-            }
-            .map(Value::Str)
-        }
-        _ => None,
     }
 }

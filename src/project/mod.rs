@@ -3,7 +3,9 @@
 //! User code never runs here: syntax trees are read, so a missing GPU library on a laptop cannot
 //! break `flash run`. Every finding keeps its span. Must never know Runpod or servers.
 
+mod analysis;
 mod callable;
+mod calls;
 mod checks;
 mod config;
 mod declarations;
@@ -14,7 +16,9 @@ mod evaluate;
 mod facts;
 mod ignore;
 mod imports;
+mod interpreter;
 pub mod model;
+mod operators;
 mod reader;
 #[cfg(test)]
 mod reader_tests;
@@ -23,6 +27,7 @@ mod settings;
 mod source;
 mod syntax;
 mod tree;
+mod uses;
 
 use std::path::{Path, PathBuf};
 

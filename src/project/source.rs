@@ -82,14 +82,14 @@ impl Source {
     }
 
     /// The tree; the error is why there is none.
-    pub(super) fn tree(&self) -> Result<Arc<Tree>, Diagnostic> {
+    pub(super) fn tree(&self) -> Result<Arc<Tree>, Box<Diagnostic>> {
         if let Some(problem) = &self.problem {
-            return Err((**problem).clone());
+            return Err(problem.clone());
         }
         let parsed = self.tree.get_or_init(|| syntax::parse(&self.text).map(Arc::new));
         parsed.clone().map_err(|problem| {
             let place = super::config::span(&self.path, problem.range);
-            error("syntax-error", format!("invalid syntax: {}", problem.message), place, "", None)
+            Box::new(error("syntax-error", format!("invalid syntax: {}", problem.message), place, "", None))
         })
     }
 
@@ -105,7 +105,7 @@ impl Source {
 }
 
 /// Reads files in parallel, and parses those that may have endpoints.
-pub(super) fn load_all(root: &Path, paths: Vec<PathBuf>) -> Vec<Arc<Source>> {
+pub(super) fn load_all(root: &Path, paths: &[PathBuf]) -> Vec<Arc<Source>> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
     let share = paths.len().div_ceil(threads).max(16);
     let load = |path: PathBuf| {

@@ -14,8 +14,10 @@ use super::tree::{
 };
 
 /// Files from this size on are checked for nesting before anything recursive touches them.
-const SUSPICIOUS_SIZE: usize = 64 * 1024;
-/// Deeper than what CPython itself compiles.
+const SUSPICIOUS_SIZE: usize = 8 * 1024;
+/// A longer annotation in quotes is not looked at.
+const LONGEST_ANNOTATION: usize = 4 * 1024;
+/// Deeper than what Python itself compiles.
 const DEEPEST: usize = 3_000;
 
 /// Why a text could not be parsed.
@@ -41,7 +43,7 @@ pub(super) fn parse(text: &str) -> Result<Tree, SyntaxProblem> {
 
 /// Parses one expression, such as an annotation in quotes; ranges are relative to `text`.
 pub(super) fn parse_expression(text: &str) -> Option<Expr> {
-    if text.len() > SUSPICIOUS_SIZE {
+    if text.len() > LONGEST_ANNOTATION {
         return None;
     }
     let parsed = ruff_python_parser::parse_expression(text).ok()?;

@@ -22,6 +22,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Idle time of an endpoint that leaves it to Runpod.
 const IDLE: Duration = Duration::from_mins(1);
 
+/// Variable that takes a script's command line to its workers, as a JSON list.
+const SCRIPT_ARGV: &str = "FLASH_SCRIPT_ARGV";
+
 /// `(endpoint, name, place, sys.path, callables)`; a place is `("script", file)`,
 /// `("module", root, module, file)` or `("value",)`.
 pub(super) type Declaration<'py> = (PyRef<'py, EndpointBase>, String, Vec<String>, Vec<String>, Vec<String>);
@@ -41,11 +44,16 @@ pub(super) fn platform(py: Python<'_>) -> PyResult<Arc<dyn Backend>> {
 pub(super) fn declare(py: Python<'_>, declarations: Vec<Declaration<'_>>) -> PyResult<()> {
     let embedded = embedded(py)?;
     let mut specs: BTreeMap<String, EndpointSpec> = BTreeMap::new();
+    let argv: Vec<String> = py.import("sys")?.getattr("argv")?.extract().unwrap_or_default();
+    let argv = serde_json::Value::from(argv).to_string();
     for (endpoint, name, place, sys_path, callables) in declarations {
         let config = endpoint.config.clone();
         // Of two endpoints with one name the later one counts, as the later `def` of a name does.
-        let spec =
-            spec_of(name.clone(), &config, source_of(&place, sys_path), callables, &embedded.environments);
+        let source = source_of(&place, sys_path);
+        let mut spec = spec_of(name.clone(), &config, source, callables, &embedded.environments);
+        if let Source::Script { .. } = spec.load.source {
+            spec.load.env.insert(SCRIPT_ARGV.to_owned(), argv.clone());
+        }
         specs.insert(name, spec);
     }
     py.detach(|| embedded.platform.apply(specs.into_values().collect()));

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import sys
 import types
@@ -89,6 +90,8 @@ def _load_source(source: dict[str, Any]) -> types.ModuleType | None:
     sys.path[:] = source["sys_path"]
     importlib.invalidate_caches()
     if kind == "script":
+        # The script's command line: module-level code may parse it.
+        sys.argv[:] = json.loads(os.environ.pop("FLASH_SCRIPT_ARGV", "null")) or [source["file"]]
         with _Loading():
             return load_script(source["file"])
     return None
