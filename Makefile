@@ -54,7 +54,7 @@ test-rust:
 	cargo test --no-default-features --quiet
 
 test-python: build .venv-official/.installed
-	$(BIN)/python -m pytest -n $(PYTEST_JOBS) $(PYTEST)
+	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup $(PYTEST)
 
 lint: lint-rust lint-python ## Check format, clippy, ruff, mypy, pyright and cargo-deny
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -19,19 +20,16 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 
 use super::console::{Console, RequestLog};
+use super::describe::Descriptions;
 use super::guard::{Guard, request_host};
 use super::table::{Found, Table, Target, method_name};
 use super::{answer, balanced, openapi, pages, queue};
 use crate::endpoint::EndpointKind;
 use crate::project::Project;
 use crate::wire::Backend;
-use crate::wire::message::ReadyHead;
 
 /// Largest body taken, in bytes; more would be held in memory whole.
 const MAX_BODY: usize = 256 << 20;
-
-/// What a worker said about an endpoint, once one has loaded it.
-pub type Describe = Arc<dyn Fn(&str) -> Option<Arc<ReadyHead>> + Send + Sync>;
 
 /// The served project at one moment.
 #[derive(Debug)]
@@ -41,13 +39,14 @@ struct Snapshot {
 }
 
 /// Everything that a request needs.
-pub struct App {
+pub(super) struct App {
     backend: Arc<dyn Backend>,
     platform: Router,
-    describe: Describe,
+    descriptions: Descriptions,
     guard: Guard,
     console: Arc<Console>,
     snapshot: ArcSwap<Snapshot>,
+    in_flight: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for App {
@@ -61,13 +60,13 @@ impl App {
     pub(super) fn new(
         backend: Arc<dyn Backend>,
         platform: Router,
-        describe: Describe,
+        descriptions: Descriptions,
         guard: Guard,
         console: Arc<Console>,
         project: Arc<Project>,
     ) -> Self {
         let snapshot = ArcSwap::from_pointee(Snapshot { table: Table::new(project), problems: Vec::new() });
-        Self { backend, platform, describe, guard, console, snapshot }
+        Self { backend, platform, descriptions, guard, console, snapshot, in_flight: Arc::default() }
     }
 
     /// Serves another state of the project from the next request on. `problems` are its located
@@ -75,6 +74,7 @@ impl App {
     pub(super) fn show(&self, project: Arc<Project>, problems: Vec<String>) -> Vec<String> {
         let table = Table::new(project);
         let notes = table.notes.clone();
+        self.descriptions.forget();
         self.snapshot.store(Arc::new(Snapshot { table, problems }));
         notes
     }
@@ -84,11 +84,16 @@ impl App {
         read(&self.snapshot.load().table)
     }
 
+    /// How many requests are being answered now.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let path = decoded_path(&parts);
-        let mut log = RequestLog::new(Arc::clone(&self.console), &parts.method, &path);
+        let mut log = RequestLog::new(Arc::clone(&self.console), &self.in_flight, &parts.method, &path);
         let response = match self.guard.check(&parts) {
             // Whether it is alive may be asked by anything.
             Err(_) if path == "/ping" && parts.method == http::Method::GET => self.ping(),
@@ -135,7 +140,7 @@ impl App {
                 }
             };
         }
-        if let Some(response) = self.own(&snapshot, &parts, path, log) {
+        if let Some(response) = self.own(&snapshot, &parts, path, log).await {
             return response;
         }
         if path.starts_with("/v2/") {
@@ -210,7 +215,7 @@ impl App {
     }
 
     /// The routes that every project has; `None` when this is not one of them.
-    fn own(
+    async fn own(
         &self,
         snapshot: &Snapshot,
         parts: &Parts,
@@ -234,7 +239,9 @@ impl App {
             "/docs" => pages::docs(&project.app, &snapshot.problems),
             "/redoc" => redirect_to("/docs", None, StatusCode::TEMPORARY_REDIRECT),
             "/openapi.json" => {
-                let document = openapi::document(&snapshot.table, &self.describe, &snapshot.problems);
+                self.descriptions.complete(&snapshot.table).await;
+                let source = self.descriptions.source.as_ref();
+                let document = openapi::document(&snapshot.table, source, &snapshot.problems);
                 answer::json(StatusCode::OK, &document)
             }
             "/favicon.ico" => answer::text(StatusCode::NO_CONTENT, "image/x-icon", Body::empty()),

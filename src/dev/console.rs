@@ -4,6 +4,7 @@
 //! through a [`Terminal`], so that this room knows no stream and tests read plain text.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub trait Terminal: Send + Sync + 'static {
 }
 
 /// The console of one server.
-pub struct Console {
+pub(super) struct Console {
     terminal: Box<dyn Terminal>,
     said: Mutex<HashSet<String>>,
 }
@@ -40,7 +41,7 @@ pub(super) const BOLD: Style = Style::new().bold();
 
 impl Console {
     /// A console that writes to `terminal`.
-    pub fn new(terminal: Box<dyn Terminal>) -> Self {
+    pub(super) fn new(terminal: Box<dyn Terminal>) -> Self {
         Self { terminal, said: Mutex::default() }
     }
 
@@ -69,11 +70,6 @@ impl Console {
         self.line(&format!("{} {text}", self.paint(YELLOW, "!")));
     }
 
-    /// Writes an error of one endpoint or of the server.
-    pub(super) fn error(&self, text: &str) {
-        self.line(&format!("{} {text}", self.paint(RED, "✗")));
-    }
-
     /// Writes a success.
     pub(super) fn done(&self, text: &str) {
         self.line(&format!("{} {text}", self.paint(GREEN, "✓")));
@@ -90,6 +86,16 @@ impl Console {
     pub(super) fn output(&self, endpoint: &str, job: Option<&str>, line: &str) {
         let job = job.map(|job| format!(" {}", self.paint(DIM, short(job)))).unwrap_or_default();
         self.line(&format!("{}{job} {} {line}", self.paint(CYAN, endpoint), self.paint(DIM, "│")));
+    }
+
+    /// Writes a dimmed remark about an endpoint.
+    pub(super) fn remark(&self, endpoint: &str, text: &str) {
+        self.output(endpoint, None, &self.paint(DIM, text));
+    }
+
+    /// Writes a line of what went wrong with an endpoint.
+    pub(super) fn failure(&self, endpoint: &str, line: &str) {
+        self.line(&format!("{} {} {line}", self.paint(RED, endpoint), self.paint(DIM, "│")));
     }
 
     fn request(&self, request: &RequestLog) {
@@ -132,6 +138,7 @@ impl Console {
 #[derive(Debug)]
 pub(super) struct RequestLog {
     console: Arc<Console>,
+    in_flight: Arc<AtomicUsize>,
     started: Instant,
     method: String,
     path: String,
@@ -144,10 +151,17 @@ pub(super) struct RequestLog {
 }
 
 impl RequestLog {
-    /// Begins to time a request.
-    pub(super) fn new(console: Arc<Console>, method: &http::Method, path: &str) -> Self {
+    /// Begins to time a request, and counts it among those in flight until it is over.
+    pub(super) fn new(
+        console: Arc<Console>,
+        in_flight: &Arc<AtomicUsize>,
+        method: &http::Method,
+        path: &str,
+    ) -> Self {
+        in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             console,
+            in_flight: Arc::clone(in_flight),
             started: Instant::now(),
             method: method.as_str().to_owned(),
             path: printable(path),
@@ -160,6 +174,7 @@ impl RequestLog {
 
 impl Drop for RequestLog {
     fn drop(&mut self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.is_shown {
             self.console.request(self);
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::endpoint::target::TargetError;
+
 /// Why `flash run` stopped before it served anything.
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
@@ -39,13 +41,26 @@ pub enum DevError {
     /// The async runtime could not start.
     #[error("cannot start the server's threads")]
     Runtime(#[source] io::Error),
-    /// `FLASH_TARGET` asks for something that this version cannot do.
-    #[error("`FLASH_TARGET={value}` cannot be used yet: functions run on this machine only")]
-    Target {
-        /// Value found.
-        value: String,
-    },
-    /// There is nothing to serve.
+    /// `FLASH_TARGET` cannot be followed.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// There is nothing to serve; the terminal has been told how to change that.
     #[error("no endpoints found")]
     NoEndpoints,
+}
+
+impl DevError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoFreePort { last, .. } => {
+                Some(format!("choose another one with `--port {}`", last.saturating_add(1)))
+            }
+            Self::Listen { .. } => {
+                Some("choose another address with `--host` or another port with `--port`".to_owned())
+            }
+            Self::Target(error) => Some(error.hint().to_owned()),
+            Self::Root { .. } | Self::Runtime(_) | Self::NoEndpoints => None,
+        }
+    }
 }

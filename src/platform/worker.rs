@@ -40,12 +40,13 @@ pub(super) struct Plan {
     pub(super) frames: mpsc::UnboundedSender<Frame>,
     pub(super) queued: mpsc::UnboundedReceiver<Frame>,
     pub(super) switch: Arc<KillSwitch>,
+    /// Counts against the machine's limit while it is there.
+    pub(super) counted: Option<Counted>,
 }
 
 /// Runs a worker until it ends.
 pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
     let shared = Arc::clone(&supervisor.shared);
-    let counted = Counted::new(&shared.counted);
     let (endpoint, worker) = (supervisor.name.clone(), plan.id.clone());
     shared.observer.event(Event::WorkerStarting { endpoint: endpoint.clone(), worker: worker.clone() });
     let tail = Arc::new(Tail::default());
@@ -56,7 +57,7 @@ pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
             format!("could not be started (`{}`: {error})", plan.interpreter.python.display())
         }
     };
-    drop(counted);
+    drop(plan.counted.take());
     let tail = tail.text();
     let was_meant = supervisor.worker_ended(plan.number, &reason, &tail);
     shared.observer.event(if was_meant {
@@ -115,15 +116,14 @@ async fn run_process(
         switch.kill();
     }
     drop(serving);
-    let ended = match ended {
-        Some(ended) => ended,
-        None => match timeout(AFTERMATH, &mut exit).await {
-            Ok(end) => end.unwrap_or(Exit::Unknown),
-            Err(_) => {
-                switch.kill();
-                exit.await.unwrap_or(Exit::Unknown)
-            }
-        },
+    if ended.is_none() {
+        ended = timeout(AFTERMATH, &mut exit).await.ok().map(|end| end.unwrap_or(Exit::Unknown));
+    }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        switch.kill();
+        exit.await.unwrap_or(Exit::Unknown)
     };
     frames.nested.abort();
     writing.abort();
@@ -216,10 +216,10 @@ impl Frames<'_> {
     }
 
     fn refused(&self, report: ErrorReport) {
-        let mut reason = format!("{}: {}", report.error_type, report.message);
-        if !report.traceback.is_empty() {
-            reason = report.traceback.clone();
-        }
+        let reason = match report.traceback.as_str() {
+            "" => format!("{}: {}", report.error_type, report.message),
+            traceback => traceback.to_owned(),
+        };
         self.supervisor.worker_refused(self.plan.number, report);
         let (endpoint, worker) = (self.supervisor.name.clone(), self.plan.id.clone());
         self.supervisor.shared.observer.event(Event::WorkerFailed { endpoint, worker, reason });

@@ -114,9 +114,11 @@ impl Scope<'_> {
         match name {
             "__name__" => Binding::Value(Value::Str(imports::module_name(self.file))),
             "__debug__" => Binding::Value(Value::Bool(true)),
-            "int" | "float" | "str" | "bool" | "list" | "tuple" | "dict" | "set" | "bytes" | "len" | "object"
-            | "frozenset" | "isinstance" | "print" | "globals" | "setattr" | "property" | "staticmethod"
-            | "classmethod" | "bytearray" | "complex" => Binding::External(format!("builtins.{name}")),
+            "int" | "float" | "str" | "bool" | "list" | "tuple" | "dict" | "set" | "bytes" | "len"
+            | "object" | "frozenset" | "isinstance" | "print" | "globals" | "setattr" | "property"
+            | "staticmethod" | "classmethod" | "bytearray" | "complex" => {
+                Binding::External(format!("builtins.{name}"))
+            }
             _ => Binding::Unknown(format!("`{name}` is not known here")),
         }
     }
@@ -139,13 +141,13 @@ impl Scope<'_> {
                 }
             }
             Binding::Project(module) => self.evaluator.member(module, attribute),
-            Binding::Class(class) => class
-                .members
-                .get(attribute)
-                .cloned()
-                .unwrap_or_else(|| Binding::Unknown(format!("`{}.{attribute}` is not known", class.class.name))),
+            Binding::Class(class) => class.members.get(attribute).cloned().unwrap_or_else(|| {
+                Binding::Unknown(format!("`{}.{attribute}` is not known", class.class.name))
+            }),
             // A member of an enum in the project was bound to its value already.
-            Binding::Value(value @ (Value::Str(_) | Value::Int(_) | Value::Float(_))) if attribute == "value" => {
+            Binding::Value(value @ (Value::Str(_) | Value::Int(_) | Value::Float(_)))
+                if attribute == "value" =>
+            {
                 Binding::Value(value.clone())
             }
             Binding::Value(Value::Member { class, member }) if attribute == "value" => {
@@ -157,12 +159,12 @@ impl Scope<'_> {
             Binding::Value(Value::Member { member, .. }) if attribute == "name" => {
                 Binding::Value(Value::Str(member.clone()))
             }
-            Binding::Value(Value::Object { fields, .. }) => fields
-                .iter()
-                .find(|(name, _)| name == attribute)
-                .map_or_else(|| Binding::Unknown(format!("`.{attribute}` is not known")), |(_, value)| {
-                    Binding::Value(value.clone())
-                }),
+            Binding::Value(Value::Object { fields, .. }) => {
+                fields.iter().find(|(name, _)| name == attribute).map_or_else(
+                    || Binding::Unknown(format!("`.{attribute}` is not known")),
+                    |(_, value)| Binding::Value(value.clone()),
+                )
+            }
             Binding::Value(_) | Binding::Endpoint(_) | Binding::Function { .. } => {
                 Binding::Unknown(format!("`.{attribute}` is only known when the file runs"))
             }
@@ -252,13 +254,19 @@ impl Scope<'_> {
             }
             ExprKind::Equal(left, right) => Ok(Value::Bool(self.plain(left)? == self.plain(right)?)),
             ExprKind::Conditional { test, then, otherwise } => {
-                if self.truth(test)? { self.value(then) } else { self.value(otherwise) }
+                if self.truth(test)? {
+                    self.value(then)
+                } else {
+                    self.value(otherwise)
+                }
             }
             ExprKind::Lambda(_) => Ok(Value::Other { type_name: "function".to_owned() }),
             ExprKind::Other { type_name, .. } if *type_name != "object" && *type_name != "bool" => {
                 Ok(Value::Other { type_name: (*type_name).to_owned() })
             }
-            ExprKind::Starred(_) | ExprKind::Other { .. } => Err(unknown("this is only known when the file runs")),
+            ExprKind::Starred(_) | ExprKind::Other { .. } => {
+                Err(unknown("this is only known when the file runs"))
+            }
         }
     }
 
@@ -369,7 +377,12 @@ impl Scope<'_> {
                     for (key, value) in items {
                         match key {
                             Value::Str(key) => fields.push((key, value)),
-                            _ => return Err(Unknown { range: *range, reason: "keys are not text".to_owned() }),
+                            _ => {
+                                return Err(Unknown {
+                                    range: *range,
+                                    reason: "keys are not text".to_owned(),
+                                });
+                            }
                         }
                     }
                 }
@@ -391,7 +404,10 @@ impl Scope<'_> {
             Binding::External(dotted) => dotted,
             Binding::Unknown(reason) => return Err(Unknown { range: call.function.range, reason }),
             Binding::Class(class) => {
-                return Err(unknown(format!("an instance of `{}` is only known when the file runs", class.class.name)));
+                return Err(unknown(format!(
+                    "an instance of `{}` is only known when the file runs",
+                    class.class.name
+                )));
             }
             _ => return Err(unknown("the result of a call is only known when the file runs".to_owned())),
         };
@@ -408,19 +424,21 @@ impl Scope<'_> {
                 Value::Str(name) => Ok(Value::Environment { name, default: None }),
                 _ => Err(unknown("the variable's name is not known".to_owned())),
             },
-            ("os.getenv" | "os.environ.get", [name, default]) => match (self.plain(name)?, self.plain(default)?) {
-                (Value::Str(name), Value::Str(default)) => {
-                    Ok(Value::Environment { name, default: Some(default) })
+            ("os.getenv" | "os.environ.get", [name, default]) => {
+                match (self.plain(name)?, self.plain(default)?) {
+                    (Value::Str(name), Value::Str(default)) => {
+                        Ok(Value::Environment { name, default: Some(default) })
+                    }
+                    (Value::Str(name), other) => {
+                        Ok(if self.evaluator.variable(&name).is_some() || other == Value::None {
+                            Value::Environment { name, default: None }
+                        } else {
+                            other
+                        })
+                    }
+                    _ => Err(unknown("the variable's name is not known".to_owned())),
                 }
-                (Value::Str(name), other) => {
-                    Ok(if self.evaluator.variable(&name).is_some() || other == Value::None {
-                        Value::Environment { name, default: None }
-                    } else {
-                        other
-                    })
-                }
-                _ => Err(unknown("the variable's name is not known".to_owned())),
-            },
+            }
             ("builtins.dict", positional) => {
                 let mut items = match positional {
                     [] => Vec::new(),

@@ -9,9 +9,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::evaluate::{Binding, ClassInfo, EndpointRef, Scope, Unknown, binary, insert, member_of, same, sdk_name};
+use super::evaluate::{
+    Binding, ClassInfo, EndpointRef, Scope, Unknown, binary, insert, member_of, same, sdk_name,
+};
 use super::imports::{ModuleIndex, absolute, join};
-use super::tree::{Call, Class, Expr, ExprKind, Function, Node, Range, Stmt, StmtKind, Tree, walk, walk_expr};
+use super::model::Callable;
+use super::tree::{
+    Call, Class, Expr, ExprKind, Function, Node, Range, Stmt, StmtKind, Tree, walk, walk_expr,
+};
 use crate::endpoint::Value;
 
 /// Methods of an endpoint that register routes.
@@ -30,6 +35,8 @@ pub(super) struct Facts {
     pub(super) unreadable: Option<Unknown>,
     /// Mistakes that need no configuration to be seen.
     pub(super) mistakes: Vec<Mistake>,
+    /// Whether the file was imported: one `def` may stand for several functions then.
+    pub(super) was_run: bool,
 }
 
 /// A mistake in how an endpoint is used.
@@ -56,6 +63,8 @@ pub(super) struct EndpointCall {
 #[derive(Debug, Clone)]
 pub(super) struct Argument {
     pub(super) name: String,
+    /// Where its name stands; the value, where it has none.
+    pub(super) keyword: Range,
     pub(super) range: Range,
     /// Places of the elements, where the argument is written as a list.
     pub(super) elements: Vec<Range>,
@@ -71,6 +80,8 @@ pub(super) struct Decorated {
     pub(super) range: Range,
     /// Method and path, where it is a route.
     pub(super) route: Option<RouteUse>,
+    /// The module's name for it, where that is not the name in its `def`.
+    pub(super) attribute: Option<String>,
 }
 
 /// A route as written.
@@ -86,6 +97,16 @@ pub(super) struct RouteUse {
 pub(super) enum Item {
     Function(Arc<Function>),
     Class(Arc<Class>),
+    /// Made while the file ran; the file has no `def` of it.
+    Made(Arc<Made>),
+}
+
+/// A callable without a place in the file.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Where it is shown.
+    pub(super) head: Range,
+    pub(super) callable: Callable,
 }
 
 /// Reads modules of one project, each once.
@@ -119,7 +140,8 @@ impl<'s> Evaluator<'s> {
         self.done.borrow_mut().insert(file.to_owned(), None);
         let tree = (self.tree_of)(file)?;
         let owned = file.to_owned();
-        let mut reader = Interpreter { evaluator: self, file: &owned, facts: Facts::default(), conditional: false };
+        let mut reader =
+            Interpreter { evaluator: self, file: &owned, facts: Facts::default(), conditional: false };
         reader.body(&tree.body);
         let facts = Arc::new(reader.facts);
         self.done.borrow_mut().insert(owned, Some(Arc::clone(&facts)));
@@ -180,13 +202,16 @@ impl Interpreter<'_> {
                     };
                     self.facts.names.insert(
                         name.clone(),
-                        binding.unwrap_or_else(|| Binding::Unknown(format!("`{name}` is changed while the file runs"))),
+                        binding.unwrap_or_else(|| {
+                            Binding::Unknown(format!("`{name}` is changed while the file runs"))
+                        }),
                     );
                 }
             }
             StmtKind::Import(names) => {
                 for (name, alias) in names {
-                    let target = if alias.is_some() { name.as_str() } else { name.split('.').next().unwrap_or(name) };
+                    let target =
+                        if alias.is_some() { name.as_str() } else { name.split('.').next().unwrap_or(name) };
                     let binding = if self.evaluator.index.has(target) {
                         Binding::Project(target.to_owned())
                     } else {
@@ -195,7 +220,9 @@ impl Interpreter<'_> {
                     self.facts.names.insert(alias.clone().unwrap_or_else(|| target.to_owned()), binding);
                 }
             }
-            StmtKind::ImportFrom { module, names, level } => self.import_from(module.as_deref(), names, *level),
+            StmtKind::ImportFrom { module, names, level } => {
+                self.import_from(module.as_deref(), names, *level)
+            }
             StmtKind::If(branches) => self.branches(branches),
             StmtKind::Try { body, rest, .. } => {
                 self.body(body);
@@ -261,9 +288,11 @@ impl Interpreter<'_> {
                 Some(Ok(false)) => {}
                 None | Some(Ok(true)) => {
                     // Every test before was known to be false, or this branch only may run.
-                    return if self.conditional || index == 0 || branches[..index].iter().all(|(test, _)| {
-                        test.as_ref().is_some_and(|test| matches!(self.scope().truth(test), Ok(false)))
-                    }) {
+                    return if self.conditional
+                        || index == 0
+                        || branches[..index].iter().all(|(test, _)| {
+                            test.as_ref().is_some_and(|test| matches!(self.scope().truth(test), Ok(false)))
+                        }) {
                         self.body(body);
                     } else {
                         self.possibly(body);
@@ -288,7 +317,10 @@ impl Interpreter<'_> {
     fn merge(&mut self, before: &HashMap<String, Binding>) {
         for (name, after) in &mut self.facts.names {
             let Some(earlier) = before.get(name) else {
-                if !matches!(after, Binding::External(_) | Binding::Project(_) | Binding::Function { .. } | Binding::Class(_)) {
+                if !matches!(
+                    after,
+                    Binding::External(_) | Binding::Project(_) | Binding::Function { .. } | Binding::Class(_)
+                ) {
                     *after = Binding::Unknown(format!("`{name}` is set under a condition"));
                 }
                 continue;
@@ -299,9 +331,10 @@ impl Interpreter<'_> {
             *after = match (earlier, &*after) {
                 (Binding::External(_) | Binding::Project(_), _) => earlier.clone(),
                 (_, Binding::External(_) | Binding::Project(_)) => after.clone(),
-                (Binding::Function { makes_endpoints: left }, Binding::Function { makes_endpoints: right }) => {
-                    Binding::Function { makes_endpoints: *left || *right }
-                }
+                (
+                    Binding::Function { makes_endpoints: left },
+                    Binding::Function { makes_endpoints: right },
+                ) => Binding::Function { makes_endpoints: *left || *right },
                 _ => Binding::Unknown(format!("`{name}` is set under a condition")),
             };
         }
@@ -314,7 +347,9 @@ impl Interpreter<'_> {
         walk(std::slice::from_ref(stmt), &mut |node| match node {
             Node::Stmt(inner) => {
                 match &inner.kind {
-                    StmtKind::Assign { targets, .. } => targets.iter().for_each(|target| names_in(target, &mut set)),
+                    StmtKind::Assign { targets, .. } => {
+                        targets.iter().for_each(|target| names_in(target, &mut set))
+                    }
                     StmtKind::Augment { target, .. } => names_in(target, &mut set),
                     StmtKind::Function(function) => set.push(function.name.clone()),
                     _ => {}
@@ -338,7 +373,10 @@ impl Interpreter<'_> {
             self.unreadable(range, "endpoints made in a loop are only known when the file runs");
         }
         for name in set {
-            if !matches!(self.facts.names.get(&name), Some(Binding::External(_) | Binding::Project(_) | Binding::Endpoint(_))) {
+            if !matches!(
+                self.facts.names.get(&name),
+                Some(Binding::External(_) | Binding::Project(_) | Binding::Endpoint(_))
+            ) {
                 self.facts.names.insert(name.clone(), Binding::Unknown(format!("`{name}` is set in a loop")));
             }
         }
@@ -347,13 +385,18 @@ impl Interpreter<'_> {
     fn assign(&mut self, targets: &[Expr], value: &Expr) {
         let names: Vec<String> = targets
             .iter()
-            .filter_map(|target| if let ExprKind::Name(name) = &target.kind { Some(name.clone()) } else { None })
+            .filter_map(
+                |target| if let ExprKind::Name(name) = &target.kind { Some(name.clone()) } else { None },
+            )
             .collect();
         if let ExprKind::Call(call) = &value.kind
             && self.is_endpoint(&call.function)
         {
             if self.conditional || names.len() != targets.len() {
-                self.unreadable(value.range, "an endpoint made under a condition is only known when the file runs");
+                self.unreadable(
+                    value.range,
+                    "an endpoint made under a condition is only known when the file runs",
+                );
             }
             let reference = self.endpoint(value.range, call, names.clone());
             for name in names {
@@ -361,7 +404,10 @@ impl Interpreter<'_> {
             }
             return;
         }
-        self.check(value);
+        // `E = Endpoint` is another name for it.
+        if !self.is_endpoint(value) {
+            self.check(value);
+        }
         let binding = self.scope().resolve(value);
         for target in targets {
             match (&target.kind, &binding) {
@@ -374,9 +420,10 @@ impl Interpreter<'_> {
                 (ExprKind::Name(name), _) => {
                     self.facts.names.insert(name.clone(), binding.clone());
                 }
-                (ExprKind::Tuple(items) | ExprKind::List(items), Binding::Value(Value::List(values) | Value::Tuple(values)))
-                    if items.len() == values.len() =>
-                {
+                (
+                    ExprKind::Tuple(items) | ExprKind::List(items),
+                    Binding::Value(Value::List(values) | Value::Tuple(values)),
+                ) if items.len() == values.len() => {
                     for (item, value) in items.iter().zip(values) {
                         if let ExprKind::Name(name) = &item.kind {
                             self.facts.names.insert(name.clone(), Binding::Value(value.clone()));
@@ -396,7 +443,9 @@ impl Interpreter<'_> {
                     }
                 }
                 (ExprKind::Attribute(object, _), _) => {
-                    if let (ExprKind::Name(_), Binding::Endpoint(_)) = (&object.kind, self.scope().resolve(object)) {
+                    if let (ExprKind::Name(_), Binding::Endpoint(_)) =
+                        (&object.kind, self.scope().resolve(object))
+                    {
                         self.unreadable(target.range, "an endpoint's attribute is set while the file runs");
                     }
                 }
@@ -404,7 +453,10 @@ impl Interpreter<'_> {
                     let mut set = Vec::new();
                     names_in(target, &mut set);
                     for name in set {
-                        self.facts.names.insert(name.clone(), Binding::Unknown(format!("`{name}` is only known when the file runs")));
+                        self.facts.names.insert(
+                            name.clone(),
+                            Binding::Unknown(format!("`{name}` is only known when the file runs")),
+                        );
                     }
                 }
             }
@@ -424,7 +476,8 @@ impl Interpreter<'_> {
 
     fn expression(&mut self, value: &Expr) {
         if let Some((name, method, call)) = mutation(value) {
-            let arguments: Vec<_> = call.positional.iter().map(|argument| self.scope().value(argument)).collect();
+            let arguments: Vec<_> =
+                call.positional.iter().map(|argument| self.scope().value(argument)).collect();
             self.change(name, |known| match (known, method, arguments.as_slice()) {
                 (Value::List(items), "append", [Ok(item)]) => {
                     items.push(item.clone());
@@ -465,8 +518,15 @@ impl Interpreter<'_> {
                 ExprKind::Attribute(object, verb) if VERBS.contains(&verb.as_str()) => self.is_server(object),
                 ExprKind::Name(_) | ExprKind::Attribute(..) => {
                     self.is_server(&call.function)
-                        || matches!(self.scope().resolve(&call.function), Binding::Function { makes_endpoints: true })
-                        || call.positional.iter().chain(call.keywords.iter().map(|(_, _, value)| value)).any(|value| self.is_server(value))
+                        || matches!(
+                            self.scope().resolve(&call.function),
+                            Binding::Function { makes_endpoints: true }
+                        )
+                        || call
+                            .positional
+                            .iter()
+                            .chain(call.keywords.iter().map(|(_, _, value)| value))
+                            .any(|value| self.is_server(value))
                 }
                 _ => false,
             },
@@ -510,7 +570,7 @@ impl Interpreter<'_> {
             if let ExprKind::Starred(_) = value.kind {
                 self.unreadable(value.range, "`*` arguments are only known when the file runs");
             } else if position == 0 {
-                arguments.push(self.argument("name", value));
+                arguments.push(self.argument("name", value.range, value));
             } else {
                 mistakes.push(Mistake {
                     rule: "endpoint-arguments",
@@ -523,14 +583,21 @@ impl Interpreter<'_> {
         }
         for (name, keyword, value) in &call.keywords {
             if let Some(name) = name {
-                arguments.push(self.argument(name, value));
+                let name_range = Range { start: keyword.start, end: keyword.start + name.len() };
+                arguments.push(self.argument(name, name_range, value));
                 continue;
             }
             match self.scope().value(value) {
                 Ok(Value::Dict(items)) => {
                     for (key, known) in items {
                         let Value::Str(name) = key else { continue };
-                        arguments.push(Argument { name, range: *keyword, elements: Vec::new(), value: Ok(known) });
+                        arguments.push(Argument {
+                            name,
+                            keyword: *keyword,
+                            range: *keyword,
+                            elements: Vec::new(),
+                            value: Ok(known),
+                        });
                     }
                 }
                 Ok(_) => self.unreadable(value.range, "these arguments are only known when the file runs"),
@@ -560,13 +627,19 @@ impl Interpreter<'_> {
         EndpointRef { file: self.file.clone(), index: self.facts.endpoints.len() - 1, is_client }
     }
 
-    fn argument(&self, name: &str, expr: &Expr) -> Argument {
+    fn argument(&self, name: &str, keyword: Range, expr: &Expr) -> Argument {
         let elements = match &expr.kind {
             ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().map(|item| item.range).collect(),
             ExprKind::Dict(items) => items.iter().map(|(_, value)| value.range).collect(),
             _ => Vec::new(),
         };
-        Argument { name: name.to_owned(), range: expr.range, elements, value: self.scope().value(expr) }
+        Argument {
+            name: name.to_owned(),
+            keyword,
+            range: expr.range,
+            elements,
+            value: self.scope().value(expr),
+        }
     }
 
     /// Reads the decorators of a function or class; returns whether one is an endpoint's.
@@ -575,7 +648,9 @@ impl Interpreter<'_> {
         for decorator in decorators {
             let used = self.decorator(decorator);
             let Some((endpoint, route)) = used else {
-                if matches!(&decorator.kind, ExprKind::Call(call) if self.is_remote(&call.function)) || self.is_remote(decorator) {
+                if matches!(&decorator.kind, ExprKind::Call(call) if self.is_remote(&call.function))
+                    || self.is_remote(decorator)
+                {
                     self.facts.mistakes.push(Mistake {
                         rule: "legacy-remote",
                         range: decorator.range,
@@ -598,9 +673,18 @@ impl Interpreter<'_> {
             };
             found = true;
             if self.conditional {
-                self.unreadable(decorator.range, "an endpoint under a condition is only known when the file runs");
+                self.unreadable(
+                    decorator.range,
+                    "an endpoint under a condition is only known when the file runs",
+                );
             }
-            self.facts.decorated.push(Decorated { item: item.clone(), endpoint, range: decorator.range, route });
+            self.facts.decorated.push(Decorated {
+                item: item.clone(),
+                endpoint,
+                range: decorator.range,
+                route,
+                attribute: None,
+            });
         }
         found
     }
@@ -678,7 +762,8 @@ impl Interpreter<'_> {
                 Node::Stmt(stmt) => match &stmt.kind {
                     StmtKind::Return(Some(_)) | StmtKind::Global(_) => hands_out = true,
                     StmtKind::ImportFrom { module: Some(module), names, .. } => {
-                        makes |= module.starts_with("runpod_flash") && names.iter().any(|(name, _)| name == "Endpoint");
+                        makes |= module.starts_with("runpod_flash")
+                            && names.iter().any(|(name, _)| name == "Endpoint");
                     }
                     StmtKind::Function(inner) => {
                         adds |= inner.decorators.iter().any(|decorator| match &decorator.kind {
@@ -691,11 +776,16 @@ impl Interpreter<'_> {
                 Node::Expr(expr) => {
                     if let ExprKind::Call(call) = &expr.kind {
                         let client = self.is_endpoint(&call.function) && has_client_keyword(call);
-                        if client {
+                        let tests =
+                            matches!(&call.function.kind, ExprKind::Name(name) if name == "isinstance");
+                        if client || tests {
                             return false;
                         }
                         hands_out |= matches!(&call.function.kind, ExprKind::Name(name) if name == "globals" || name == "setattr");
-                        makes |= matches!(self.scope().resolve(&call.function), Binding::Function { makes_endpoints: true });
+                        makes |= matches!(
+                            self.scope().resolve(&call.function),
+                            Binding::Function { makes_endpoints: true }
+                        );
                     }
                     makes |= self.is_endpoint(expr);
                 }
@@ -731,7 +821,9 @@ impl Interpreter<'_> {
         for stmt in &class.body {
             let mut set = Vec::new();
             match &stmt.kind {
-                StmtKind::Assign { targets, .. } => targets.iter().for_each(|target| names_in(target, &mut set)),
+                StmtKind::Assign { targets, .. } => {
+                    targets.iter().for_each(|target| names_in(target, &mut set))
+                }
                 StmtKind::Function(function) => set.push(function.name.clone()),
                 StmtKind::Class(class) => set.push(class.name.clone()),
                 _ => {}
@@ -756,7 +848,8 @@ fn mutation(expr: &Expr) -> Option<(&str, &str, &Call)> {
     let ExprKind::Call(call) = &expr.kind else { return None };
     let ExprKind::Attribute(object, method) = &call.function.kind else { return None };
     let ExprKind::Name(name) = &object.kind else { return None };
-    let changes = ["append", "extend", "insert", "remove", "pop", "clear", "update", "setdefault", "sort", "reverse"];
+    let changes =
+        ["append", "extend", "insert", "remove", "pop", "clear", "update", "setdefault", "sort", "reverse"];
     changes.contains(&method.as_str()).then_some((name, method, call))
 }
 

@@ -151,25 +151,28 @@ mod tests {
     use super::*;
 
     fn imports(file: &str, text: &str) -> Vec<String> {
-        let paths = ["app.py", "config.py", "pkg/__init__.py", "pkg/a.py", "pkg/sub/b.py", "late.py", "named.py"];
+        let paths =
+            ["app.py", "config.py", "pkg/__init__.py", "pkg/a.py", "pkg/sub/b.py", "late.py", "named.py"];
         let index = ModuleIndex::new(paths.iter().map(Path::new));
         let tree = syntax::parse(text).unwrap();
-        index
-            .imported_by(Path::new(file), &tree)
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect()
+        index.imported_by(Path::new(file), &tree).iter().map(|path| path.display().to_string()).collect()
     }
 
     #[test]
     fn imports_of_every_form_are_found() {
         let text = "import os, config\nfrom pkg import a\ndef f():\n    from late import x\n    import importlib\n    importlib.import_module('named')\n";
-        assert_eq!(imports("app.py", text), ["config.py", "late.py", "named.py", "pkg/__init__.py", "pkg/a.py"]);
+        assert_eq!(
+            imports("app.py", text),
+            ["config.py", "late.py", "named.py", "pkg/__init__.py", "pkg/a.py"]
+        );
     }
 
     #[test]
     fn relative_imports_are_resolved_from_the_package() {
-        assert_eq!(imports("pkg/sub/b.py", "from .. import a\nfrom ..a import x\n"), ["pkg/__init__.py", "pkg/a.py"]);
+        assert_eq!(
+            imports("pkg/sub/b.py", "from .. import a\nfrom ..a import x\n"),
+            ["pkg/__init__.py", "pkg/a.py"]
+        );
         assert_eq!(imports("pkg/a.py", "from .sub.b import x\n"), ["pkg/__init__.py", "pkg/sub/b.py"]);
     }
 }

@@ -3,11 +3,34 @@
 //! User code never runs here: syntax trees are read, so a missing GPU library on a laptop cannot
 //! break `flash run`. Every finding keeps its span. Must never know Runpod or servers.
 
+mod callable;
+mod checks;
+mod config;
+mod declarations;
 mod decode;
 pub mod diagnostic;
+mod dynamic;
+mod evaluate;
+mod facts;
+mod ignore;
+mod imports;
 pub mod model;
+mod reader;
+#[cfg(test)]
+mod reader_tests;
+mod schema;
+mod settings;
+mod source;
 mod syntax;
 mod tree;
 
+use std::path::{Path, PathBuf};
+
 pub use diagnostic::{Diagnostic, Label, Severity, Span};
 pub use model::{Callable, DeclaredEndpoint, Project, ProjectFile};
+pub use reader::Reader;
+
+/// Lists the files that a build of the project ships, relative to the root and sorted.
+pub fn shipped_files(root: &Path) -> Vec<PathBuf> {
+    ignore::list(root, false).files
+}

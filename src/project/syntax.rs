@@ -237,7 +237,6 @@ impl Lower<'_> {
                 .map(|decorator| self.expr(&decorator.expression))
                 .collect(),
             parameters,
-            takes_args: node.parameters.vararg.is_some(),
             takes_kwargs: node.parameters.kwarg.is_some(),
             body: self.body(&node.body),
             doc: docstring(&node.body),

@@ -150,7 +150,6 @@ pub(super) struct Function {
     pub(super) is_generator: bool,
     pub(super) decorators: Vec<Expr>,
     pub(super) parameters: Vec<Parameter>,
-    pub(super) takes_args: bool,
     pub(super) takes_kwargs: bool,
     pub(super) body: Vec<Stmt>,
     pub(super) doc: Option<String>,

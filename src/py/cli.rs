@@ -32,6 +32,21 @@ pub(super) fn host_python(py: Python<'_>) -> PyResult<HostPython> {
 /// Runs one `flash` command and returns its exit status.
 #[pyfunction]
 pub(super) fn cli_main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<u8> {
-    let host = host_python(py)?;
-    Ok(py.detach(|| crate::cli::main(arguments, &host)).into())
+    own_interrupts(py)?;
+    let status = py.detach(|| crate::cli::main(arguments, || Python::attach(host_python)))?;
+    Ok(status.into())
+}
+
+/// Takes Ctrl-C from Python: its handler only sets a flag, which nobody reads while a command
+/// runs in Rust, and which would become a `KeyboardInterrupt` after a command has ended well. A
+/// process that was started with interrupts ignored (`nohup`, a shell's `&`) goes on ignoring them.
+fn own_interrupts(py: Python<'_>) -> PyResult<()> {
+    // The C module below `signal`, which would import `enum` first.
+    let signal = py.import("_signal")?;
+    let interrupt = signal.getattr("SIGINT")?;
+    let handler = signal.call_method1("getsignal", (&interrupt,))?;
+    if handler.is(&signal.getattr("default_int_handler")?) {
+        signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?))?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 mod memory;
 
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyConnectionError, PyRuntimeError, PyValueError};
@@ -64,20 +65,29 @@ impl WorkerLink {
     }
 
     /// Starts reading; `deliver(kind, call_id, head, buffers)` is called from the reader's thread
-    /// for each frame (kinds `load`, `call`, `cancel`, `stop`, and `closed` at the end).
+    /// for each frame (kinds `load`, `call`, `cancel`, `stop`, and `broken` after a malformed one).
     fn start(&self, deliver: Py<PyAny>) -> PyResult<()> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(socket) = socket else {
             return Err(PyRuntimeError::new_err("the connection is read already"));
         };
         let (link, nested) = (Arc::clone(&self.link), Arc::clone(&self.nested));
-        let python = PythonSide { deliver };
+        let python = PythonSide { deliver, is_stopping: AtomicBool::new(false) };
         std::thread::Builder::new().name("flash-reader".to_owned()).spawn(move || {
             if let Err(error) = reader::run(&socket, &python, &link, &nested) {
-                // At the end of the file the watchdog ends the process; a malformed frame is ours
-                // to end.
+                match error {
+                    WorkerError::Finished => return,
+                    // After a stop the process is on its way out; exit handlers run.
+                    WorkerError::Wire(WireError::Closed | WireError::Io(_)) => {
+                        if !python.is_stopping.load(Ordering::Relaxed) {
+                            process::end_with_parent();
+                        }
+                        return;
+                    }
+                    _ => {}
+                }
                 let _ = python
-                    .deliver("closed", 0, |py| Ok(error.to_string().into_pyobject(py)?.into_any().unbind()));
+                    .deliver("broken", 0, |py| Ok(error.to_string().into_pyobject(py)?.into_any().unbind()));
             }
         })?;
         Ok(())
@@ -191,6 +201,7 @@ impl WorkerLink {
 
 struct PythonSide {
     deliver: Py<PyAny>,
+    is_stopping: AtomicBool,
 }
 
 impl PythonSide {
@@ -248,6 +259,7 @@ impl Interpreter for PythonSide {
     }
 
     fn stop(&self) -> Result<(), WorkerError> {
+        self.is_stopping.store(true, Ordering::Relaxed);
         self.deliver("stop", 0, |py| Ok(py.None()))
     }
 }

@@ -91,14 +91,10 @@ impl Cache {
     pub fn remember(
         &self,
         request: &str,
-        requirements: &str,
+        requirements: Vec<String>,
         environment: &str,
     ) -> Result<(), EnvironmentError> {
-        let resolution = Resolution {
-            format: FORMAT,
-            requirements: requirements.lines().map(str::to_owned).collect(),
-            environment: environment.to_owned(),
-        };
+        let resolution = Resolution { format: FORMAT, requirements, environment: environment.to_owned() };
         write_whole(&self.resolution_file(request), &to_json(&resolution))
     }
 
@@ -241,7 +237,7 @@ mod tests {
         make(&made);
         let python = cache.finish("k", &made, &host(), &["six==1".to_owned()]).expect("finishes");
         assert_eq!(cache.environment("k"), Some(python.clone()));
-        cache.remember("r", "six\n", "k").expect("remembers");
+        cache.remember("r", vec!["six".to_owned()], "k").expect("remembers");
         assert_eq!(cache.resolved("r"), Some(python));
     }
 

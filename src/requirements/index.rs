@@ -60,12 +60,15 @@ impl IndexSettings {
             let upper = format!("PIP_{}", name.to_ascii_uppercase().replace('-', "_"));
             variable(&upper).or_else(|| configured.get(name).cloned())
         };
+        // pip knows this one under two names.
+        let timeout = pip("timeout").or_else(|| pip("default-timeout"));
         let mut settings = Self::default();
         for (name, overruling, target, join) in SETTINGS {
             if overruling.iter().any(|name| variable(name).is_some()) {
                 continue;
             }
-            if let Some(value) = pip(name) {
+            let value = if name == "timeout" { timeout.clone() } else { pip(name) };
+            if let Some(value) = value {
                 let value = value.split_whitespace().collect::<Vec<_>>().join(join);
                 settings.variables.insert(target, value);
             }

@@ -12,6 +12,9 @@ use super::requirement::{RequirementSet, summary};
 use super::size;
 use super::uv::{Children, Uv, UvFailure};
 
+/// For attempts that another way follows: whoever has no network should not wait for all retries.
+const ONE_RETRY: [(&str, &str); 1] = [("UV_HTTP_RETRIES", "1")];
+
 /// What making an environment needs to know.
 #[derive(Debug)]
 pub struct Recipe<'a> {
@@ -96,7 +99,7 @@ pub fn make(recipe: &Recipe<'_>, steps: &dyn Steps) -> Result<Made, EnvironmentE
         Some(python) => (python, true),
         None => (install(recipe, &uv, &resolved, &key, steps)?, false),
     };
-    recipe.cache.remember(recipe.request, &recipe.set.to_file(), &key)?;
+    recipe.cache.remember(recipe.request, recipe.set.iter().map(ToString::to_string).collect(), &key)?;
     Ok(Made::Environment { python, packages: resolved.lines.len(), was_there })
 }
 
@@ -113,7 +116,7 @@ fn resolve(
     steps.step(format!("resolving {}", recipe.set.summary()));
     let is_torch_chosen = std::env::var_os("UV_TORCH_BACKEND").is_some();
     let mut torch_backend = (!is_torch_chosen).then_some("auto");
-    let mut failure = match compile(recipe, uv, torch_backend, false, &[("UV_HTTP_RETRIES", "1")])? {
+    let mut failure = match compile(recipe, uv, torch_backend, false, &ONE_RETRY)? {
         Ok(lines) => return Ok(Ok(Resolved { lines, torch_backend, is_offline: false })),
         Err(failure) => failure,
     };
@@ -122,7 +125,7 @@ fn resolve(
             "the index of torch's CPU wheels (download.pytorch.org) cannot be reached; the normal index is used"
                 .to_owned(),
         );
-        failure = match compile(recipe, uv, torch_backend, false, &[])? {
+        failure = match compile(recipe, uv, torch_backend, false, &ONE_RETRY)? {
             Ok(lines) => return Ok(Ok(Resolved { lines, torch_backend, is_offline: false })),
             Err(failure) => failure,
         };
@@ -220,8 +223,10 @@ fn install_into(
     let count = names.len();
     let plural = if count == 1 { "package" } else { "packages" };
     steps.step(format!("installing {count} {plural}: {}", summary(&names)));
-    uv.run(arguments, "", &[], recipe.children)?.map_err(|failure| failed(recipe, &failure))?;
-    Ok(())
+    let result = uv.run(arguments, "", &[], recipe.children)?;
+    // Indexes may be named with passwords.
+    std::fs::remove_file(&pins).map_err(|source| EnvironmentError::Cache { path: pins, source })?;
+    result.map(drop).map_err(|failure| failed(recipe, &failure))
 }
 
 /// Says how much is downloaded, where it is much and not all in `uv`'s cache.

@@ -129,7 +129,11 @@ impl Uv {
         for name in REMOVED {
             command.env_remove(name);
         }
-        command.envs(&self.settings.variables).envs(variables.iter().copied());
+        // What the user set for `uv` wins over what we would rather have.
+        let is_set =
+            |name: &str| std::env::var_os(name).is_some() || self.settings.variables.contains_key(name);
+        command.envs(variables.iter().copied().filter(|(name, _)| !is_set(name)));
+        command.envs(&self.settings.variables).env("NO_PROXY", no_proxy());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         die_with_parent(&mut command);
 
@@ -270,6 +274,16 @@ fn check_version(path: &Path) -> Result<(), EnvironmentError> {
         found: if found.is_empty() { "something else".to_owned() } else { format!("`{found}`") },
         minimum: format!("{}.{}.{}", MINIMUM.0, MINIMUM.1, MINIMUM.2),
     })
+}
+
+/// `NO_PROXY` as it is, and loopback: an index on this machine is never behind a proxy.
+fn no_proxy() -> String {
+    const LOOPBACK: &str = "localhost,127.0.0.1,::1";
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match set("NO_PROXY").or_else(|| set("no_proxy")) {
+        Some(names) => format!("{names},{LOOPBACK}"),
+        None => LOOPBACK.to_owned(),
+    }
 }
 
 /// `uv 0.13.9 (…)` → `(0, 13, 9)`.

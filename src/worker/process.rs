@@ -35,7 +35,7 @@ pub fn start_watchdog(socket: Arc<UnixStream>) -> Result<(), WorkerError> {
         .stack_size(64 * 1024)
         .spawn(move || {
             wait_for_hangup(&socket);
-            kill_group();
+            end_with_parent();
         })
         .map_err(WorkerError::Process)?;
     Ok(())
@@ -58,7 +58,8 @@ fn wait_for_hangup(socket: &UnixStream) {
     }
 }
 
-fn kill_group() {
+/// Kills this process's group: its parent is gone.
+pub fn end_with_parent() {
     let own = getpid();
     // A worker that was not given a group of its own must not take its parent's along.
     if getpgrp() == own && kill_process_group(own, Signal::KILL).is_ok() {

@@ -5,6 +5,8 @@ that the worker itself needs are served from the supervisor's paths only where i
 Processes that user code spawns run this file again as ``__mp_main__``, and get the same finder.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -36,17 +38,17 @@ RUNTIME_PACKAGES = frozenset(
 class RuntimeFinder:
     """Finds the packages of our own runtime when nothing before it does."""
 
-    def __init__(self, paths):  # type: (list[str]) -> None
+    def __init__(self, paths: list[str]) -> None:
         self.paths = paths
 
-    def find_spec(self, name, path=None, target=None):  # type: (str, object, object) -> ModuleSpec | None
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Return where ``name`` is; submodules are found through their package."""
         if path is None and name in RUNTIME_PACKAGES:
             return PathFinder.find_spec(name, self.paths)
         return None
 
 
-def prepare():  # type: () -> None
+def prepare() -> None:
     """Set up ``sys.path`` and the finder, and import our own package, whatever else has its name."""
     if sys.path and os.path.abspath(sys.path[0]) == HERE:
         # The folder of this file: its `http.py` must not hide the standard library's.

@@ -52,7 +52,7 @@ class Worker:
 
     def deliver(self, kind: str, call_id: int, head: Any, buffers: list[bytearray]) -> None:
         """Take a frame; called from the reader's thread."""
-        if kind == "closed":
+        if kind == "broken":
             os.write(2, f"worker: {head}\n".encode())
             os._exit(BROKEN)
         if kind == "cancel" and self.calls is not None:

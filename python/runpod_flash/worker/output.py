@@ -98,11 +98,11 @@ class Lines(io.TextIOBase):
             # A progress bar: what a terminal would still show.
             line = line[line.rindex("\r") + 1 :]
         for start in range(0, max(len(line), 1), LINE_LIMIT):
-            data = line[start : start + LINE_LIMIT].encode("utf-8", "backslashreplace")
+            data = line[start : start + LINE_LIMIT].encode("utf-8", "backslashreplace") + b"\n"
             try:
                 self._link.output(call_id, job, self._descriptor == 2, data)
             except (ConnectionError, RuntimeError):
-                os.write(self._descriptor, data + b"\n")
+                os.write(self._descriptor, data)
 
 
 class _Bytes(io.RawIOBase):
@@ -147,7 +147,9 @@ def forked(descriptor: int) -> None:
 
 def _restore() -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        setattr(sys, name, open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1))
+        raw = io.FileIO(descriptor, "w", closefd=False)
+        text = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+        setattr(sys, name, text)
 
 
 def _close(link: Any) -> None:

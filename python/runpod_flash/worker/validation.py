@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .report import Refused, failure
+from .report import RefusedError, failure
 
 Errors = list[dict[str, Any]]
 
@@ -24,13 +24,13 @@ EMPTY_INPUT = (
 )
 
 
-def invalid(detail: Any) -> Refused:
+def invalid(detail: Any) -> RefusedError:
     """Return the refusal of an input; ``detail`` is FastAPI's list, or a text."""
     if isinstance(detail, str):
         message = detail
     else:
         message = "; ".join(f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}" for error in detail)
-    return Refused(failure("invalid_input", "ValidationError", message, detail=detail))
+    return RefusedError(failure("invalid_input", "ValidationError", message, detail=detail))
 
 
 def parse_json(text: bytes) -> Any:
@@ -87,10 +87,11 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 class Inputs:
     """The inputs of one callable: a pydantic model made from its signature."""
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, suffix: str = "Input") -> None:
         kinds = inspect.Parameter
         self.signature = signature_of(function)
-        self.name = name
+        words = name.replace(".", "_").split("_")
+        self.title = "".join(word[:1].upper() + word[1:] for word in words) + suffix
         self.module = getattr(function, "__module__", None)
         everything = self.signature.parameters.values()
         self.parameters = [each for each in everything if each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
@@ -106,7 +107,7 @@ class Inputs:
         return self._model
 
     def bind(self, value: Any) -> tuple[list[Any], dict[str, Any]]:
-        """Return positional and keyword arguments for an input; raises `Refused`."""
+        """Return positional and keyword arguments for an input; raises `RefusedError`."""
         is_dict = isinstance(value, dict)
         names = {each.name for each in self.parameters}
         is_explicitly_empty = is_dict and EMPTY_KEY in value and EMPTY_KEY not in names
@@ -119,7 +120,7 @@ class Inputs:
             found = self._validate(value)
         if is_dict and not value and not is_explicitly_empty:
             raise invalid(EMPTY_INPUT)
-        return self._arguments(found)
+        return self.arguments(found)
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the input: an object whose properties are the parameters."""
@@ -131,7 +132,7 @@ class Inputs:
             except Exception:
                 found = {
                     "type": "object",
-                    "title": self.model.__name__,
+                    "title": self.title,
                     "properties": {each.name: {"title": each.name} for each in self.parameters},
                     "required": [each.name for each in self.parameters if each.default is each.empty],
                 }
@@ -156,12 +157,13 @@ class Inputs:
             return made
 
         config = ConfigDict(arbitrary_types_allowed=True, extra="allow" if self.takes_more else "ignore")
-        title = "".join(part[:1].upper() + part[1:] for part in self.name.replace(".", "_").split("_")) + "Input"
         for lenient in (False, True):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    model = create_model(title, __config__=config, __module__=self.module or __name__, **fields(lenient))
+                    model = create_model(
+                        self.title, __config__=config, __module__=self.module or __name__, **fields(lenient)
+                    )
                     if model.__pydantic_complete__ or lenient or model.model_rebuild(raise_errors=False):
                         return model
             except Exception:
@@ -203,9 +205,12 @@ class Inputs:
         raise invalid(_detail(errors, ("body", "input")))
 
     def _knows_keys(self, value: dict[str, Any]) -> bool:
-        return any(not set(value).isdisjoint(part.get("properties", ())) for part in self.schema().get("$defs", {}).values())
+        return any(
+            not set(value).isdisjoint(part.get("properties", ())) for part in self.schema().get("$defs", {}).values()
+        )
 
-    def _arguments(self, found: Any) -> tuple[list[Any], dict[str, Any]]:
+    def arguments(self, found: Any) -> tuple[list[Any], dict[str, Any]]:
+        """Return positional and keyword arguments; defaults are left to the function."""
         from pydantic.fields import FieldInfo
 
         positional: list[Any] = []

@@ -1,5 +1,7 @@
 """A load-balanced worker: several HTTP routes on one endpoint, answered directly, without a queue.
 
+Call it:
+
     curl -X POST localhost:8888/lb_worker/process -d '{"text": "one two two"}'
     curl localhost:8888/lb_worker/health
 """

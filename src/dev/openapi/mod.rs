@@ -7,11 +7,10 @@ mod example;
 mod schemas;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::app::Describe;
+use super::describe::Describe;
 use super::table::{ProjectRoute, QueueTarget, Table, Target, hardware_text, method_name};
 use crate::endpoint::EndpointConfig;
 use crate::project::{Callable, DeclaredEndpoint};
@@ -19,7 +18,7 @@ use crate::wire::message::{CallableDescription, ReadyHead};
 use schemas::Schemas;
 
 /// Builds the document. `problems` are the located errors of what is not served.
-pub(super) fn document(table: &Table, describe: &Describe, problems: &[String]) -> Value {
+pub(super) fn document(table: &Table, describe: &dyn Describe, problems: &[String]) -> Value {
     let mut builder = Builder { schemas: Schemas::new(), operations: HashSet::new(), paths: Map::new() };
     let mut tags = Vec::new();
     for route in &table.routes {
@@ -27,7 +26,7 @@ pub(super) fn document(table: &Table, describe: &Describe, problems: &[String]) 
         if !tags.iter().any(|tag: &Value| tag["name"] == endpoint.name.as_str()) {
             tags.push(json!({ "name": endpoint.name, "description": summary_of(&endpoint.config) }));
         }
-        let ready = describe(&endpoint.name);
+        let ready = describe.get(&endpoint.name);
         let mut operation = match &route.target {
             Target::Queue(target) => builder.queue(route, target, callable, ready.as_deref()),
             Target::Balanced(_) => builder.balanced(route, endpoint, callable, ready.as_deref()),
@@ -259,17 +258,8 @@ impl Builder {
                 json!({ "name": name, "in": "query", "required": required.contains(name), "schema": schema })
             }));
         } else if !fields.is_empty() {
-            let body_required: Vec<&String> =
-                required.iter().filter(|name| fields.contains_key(*name)).collect();
-            let mut body = json!({ "type": "object", "properties": fields, "required": body_required });
-            if let Some(definitions) = schema.get("$defs") {
-                body["$defs"] = definitions.clone();
-            }
-            let name = self.schemas.insert(&format!("{prefix}_Body"), &body, prefix);
-            operation["requestBody"] = json!({
-                "required": true,
-                "content": { "application/json": { "schema": { "$ref": format!("#/components/schemas/{name}") } } },
-            });
+            let (body, media) = self.static_body(&schema, fields, &required, &mut parameters, prefix);
+            operation["requestBody"] = json!({ "required": true, "content": { media: { "schema": body } } });
             self.add_example(&mut operation);
         }
         if !parameters.is_empty() {
@@ -279,6 +269,46 @@ impl Builder {
             operation["responses"]["422"] = self.validation_error();
         }
         operation
+    }
+
+    /// The body as the worker's rules will have it: where there is a model, FastAPI's (models in the
+    /// body, the rest in the query); where there are bytes, a form; else one object of all fields.
+    fn static_body(
+        &mut self,
+        schema: &Value,
+        mut fields: Map<String, Value>,
+        required: &[String],
+        parameters: &mut Vec<Value>,
+        prefix: &str,
+    ) -> (Value, &'static str) {
+        let is_model = |field: &Value| field.get("$ref").is_some_and(Value::is_string);
+        let mut media = "application/json";
+        if fields.values().any(is_model) {
+            let (models, others): (Map<_, _>, Map<_, _>) =
+                fields.into_iter().partition(|(_, field)| is_model(field));
+            parameters.extend(others.into_iter().map(|(name, field)| {
+                let is_required = required.contains(&name);
+                json!({ "name": name, "in": "query", "required": is_required, "schema": field })
+            }));
+            fields = models;
+        } else if fields.values().any(|field| field["format"] == "binary") {
+            media = "multipart/form-data";
+        }
+        let with_definitions = |mut body: Value| {
+            if let Some(definitions) = schema.get("$defs") {
+                body["$defs"] = definitions.clone();
+            }
+            body
+        };
+        if fields.len() == 1
+            && let Some(model) = fields.values().find(|field| is_model(field))
+        {
+            return (self.schemas.adopt(&with_definitions(model.clone()), prefix), media);
+        }
+        let required: Vec<&String> = required.iter().filter(|name| fields.contains_key(*name)).collect();
+        let body = json!({ "type": "object", "properties": fields, "required": required });
+        let name = self.schemas.insert(&format!("{prefix}_Body"), &with_definitions(body), prefix);
+        (json!({ "$ref": format!("#/components/schemas/{name}") }), media)
     }
 
     fn validation_error(&mut self) -> Value {
@@ -338,9 +368,4 @@ fn path_parameters(path: &str) -> Vec<String> {
 /// Text as an identifier: letters, digits and underscores.
 fn identifier(text: &str) -> String {
     text.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect()
-}
-
-/// What nothing describes yet.
-pub(super) fn nobody() -> Describe {
-    Arc::new(|_| None)
 }

@@ -13,16 +13,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::dev::app::{App, Describe};
+use crate::dev::app::App;
 use crate::dev::console::{Console, Terminal};
+use crate::dev::describe::{Describe, Descriptions};
 use crate::dev::guard::Guard;
 use crate::dev::listen;
-use crate::endpoint::{EndpointConfig, EndpointKind, Hardware, JobStatus, Method, Workers};
+use crate::endpoint::{self, EndpointConfig, EndpointKind, Hardware, JobStatus, Method};
 use crate::project::diagnostic::{Diagnostic, Label, Severity, Span};
 use crate::project::model::{MethodDeclaration, Parameter};
 use crate::project::{Callable, DeclaredEndpoint, Project, ProjectFile};
 use crate::wire::backend::{Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply};
-use crate::wire::message::{ErrorReport, Failure, HttpStartHead};
+use crate::wire::message::{ErrorReport, Failure, HttpStartHead, ReadyHead};
 use crate::wire::{Backend, BoxFuture};
 
 /// Echoes jobs and requests; a few inputs make it fail.
@@ -164,6 +165,35 @@ impl Backend for FakeBackend {
     }
 }
 
+/// Workers that describe themselves once they are asked for.
+pub(in crate::dev) struct Workers {
+    ready: Vec<(&'static str, Arc<ReadyHead>)>,
+    awake: Mutex<Vec<String>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Workers {
+    /// Descriptions by endpoint; those in `awake` are there from the start.
+    pub(in crate::dev) fn new(ready: Vec<(&'static str, ReadyHead)>, awake: &[&str]) -> Arc<Self> {
+        let ready = ready.into_iter().map(|(name, head)| (name, Arc::new(head))).collect();
+        let awake = Mutex::new(awake.iter().map(|name| (*name).to_owned()).collect());
+        Arc::new(Self { ready, awake, changes: watch::Sender::new(0) })
+    }
+}
+
+impl Describe for Workers {
+    fn get(&self, endpoint: &str) -> Option<Arc<ReadyHead>> {
+        let is_awake = self.awake.lock().expect("lock").iter().any(|name| name == endpoint);
+        let known = self.ready.iter().find(|(name, _)| *name == endpoint && is_awake);
+        known.map(|(_, head)| Arc::clone(head))
+    }
+
+    fn warm(&self, endpoint: &str) {
+        self.awake.lock().expect("lock").push(endpoint.to_owned());
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
 /// A terminal that keeps its lines.
 #[derive(Clone, Default)]
 pub(in crate::dev) struct Lines(pub(super) Arc<Mutex<Vec<String>>>);
@@ -189,7 +219,7 @@ pub(in crate::dev) struct Server {
 }
 
 /// Starts a server for `project`.
-pub(in crate::dev) async fn start(project: Project, describe: Describe) -> Server {
+pub(in crate::dev) async fn start(project: Project, source: Arc<Workers>) -> Server {
     let backend = Arc::new(FakeBackend::default());
     let lines = Lines::default();
     let console = Arc::new(Console::new(Box::new(lines.clone())));
@@ -198,7 +228,7 @@ pub(in crate::dev) async fn start(project: Project, describe: Describe) -> Serve
     let app = Arc::new(App::new(
         Arc::clone(&backend) as Arc<dyn Backend>,
         platform,
-        describe,
+        Descriptions::new(Arc::clone(&source) as Arc<dyn Describe>, source.changes.subscribe()),
         Guard::default(),
         console,
         Arc::new(project),
@@ -351,7 +381,7 @@ fn endpoint(name: &str, kind: EndpointKind, callables: Vec<Callable>) -> Declare
             id: None,
             image: None,
             hardware: Hardware::Cpu { instances: vec!["cpu3c-1-2".to_owned()] },
-            workers: Workers { min: 0, max: 3 },
+            workers: endpoint::Workers { min: 0, max: 3 },
             idle_timeout: None,
             execution_timeout_ms: 0,
             flashboot: true,

@@ -7,8 +7,7 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
-use super::fake::{Server, balanced, class, file, project, queue, start, with_error};
-use crate::dev::openapi;
+use super::fake::{Server, Workers, balanced, class, file, project, queue, start, with_error};
 use crate::endpoint::Method;
 use crate::wire::message::{CallableDescription, ReadyHead};
 
@@ -39,7 +38,7 @@ async fn shop() -> Server {
         ),
         file("optional.py", vec![queue("optional", "maybe", &["a?"])]),
     ];
-    start(project(files), openapi::nobody()).await
+    start(project(files), Workers::new(Vec::new(), &[])).await
 }
 
 #[tokio::test]
@@ -216,7 +215,7 @@ async fn own_routes_answer_and_the_platform_is_mounted() {
 async fn user_route_wins_over_an_own_one() {
     let files =
         vec![file("docs.py", vec![balanced("docs", &[(Method::Get, "/swagger-ui.css", "style", &[])])])];
-    let server = start(project(files), openapi::nobody()).await;
+    let server = start(project(files), Workers::new(Vec::new(), &[])).await;
     assert_eq!(server.get("/docs/swagger-ui.css").await.json()["endpoint"], "docs");
     assert_eq!(server.get("/docs").await.status, 200);
 }
@@ -235,7 +234,7 @@ async fn foreign_pages_are_refused() {
 #[tokio::test]
 async fn broken_file_answers_with_its_error() {
     let broken = with_error(project(vec![file("ok.py", vec![queue("ok", "run", &["a"])])]), "sub/broken.py");
-    let server = start(project(Vec::new()), openapi::nobody()).await;
+    let server = start(project(Vec::new()), Workers::new(Vec::new(), &[])).await;
     server
         .app
         .show(Arc::new(broken), vec!["error: invalid syntax\n --> sub/broken.py:1:1 <here>".to_owned()]);
@@ -314,14 +313,13 @@ async fn openapi_takes_the_workers_schemas_once_there_are_some() {
         }}}, "responses": {}}}},
         "components": {"schemas": {"Order": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}},
     }));
-    let (gpu, api) = (Arc::new(gpu), Arc::new(api));
-    let files = vec![
+    let mut files = vec![
         file("api.py", vec![balanced("api", &[(Method::Post, "/items/{item}", "write", &["item"])])]),
         file("gpu.py", vec![queue("gpu", "process_data", &["input"])]),
     ];
-    let describe =
-        Arc::new(move |name: &str| Some(if name == "gpu" { Arc::clone(&gpu) } else { Arc::clone(&api) }));
-    let server = start(project(files), describe).await;
+    // One worker is there; the other is asked for because the source does not explain its input.
+    files[1].endpoints[0].callables[0].input_schema["properties"]["input"] = json!({});
+    let server = start(project(files), Workers::new(vec![("gpu", gpu), ("api", api)], &["api"])).await;
     let document = server.get("/openapi.json").await.json();
     let body = &document["paths"]["/gpu/runsync"]["post"]["requestBody"]["content"]["application/json"];
     assert_eq!(body["example"], json!({"input": {"input": {"text": "text"}}}));

@@ -1,1 +1,265 @@
-//! later
+//! Load-balanced endpoints, and the client API over real HTTP.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::wire::message::HttpHead;
+
+fn balanced(name: &str) -> EndpointSpec {
+    EndpointSpec { kind: EndpointKind::LoadBalanced, ..spec(name) }
+}
+
+fn request(path: &str, body: &'static [u8]) -> HttpRequest {
+    HttpRequest {
+        head: HttpHead {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            query: String::new(),
+            headers: Vec::new(),
+            root_path: String::new(),
+            client: None,
+        },
+        body: Bytes::from_static(body),
+    }
+}
+
+#[tokio::test]
+async fn request_is_answered_with_status_headers_body_and_worker() {
+    let fixture = Fixture::new(vec![balanced("lb")]);
+    let mut reply = fixture.platform.request("lb", request("/x", b"body")).await.unwrap();
+    assert_eq!(reply.start.status, 201);
+    let header = |name: &[u8]| {
+        reply
+            .start
+            .headers
+            .iter()
+            .find(|(known, _)| known.as_slice() == name)
+            .map(|(_, value)| value.to_vec())
+    };
+    assert_eq!(header(b"x-path").unwrap(), b"/x");
+    assert_eq!(header(b"x-runpod-worker-id").unwrap(), reply.worker.as_bytes());
+    assert_eq!(reply.body.recv().await.unwrap().unwrap(), "body");
+    assert!(reply.body.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn request_that_raises_gives_the_report() {
+    let fixture = Fixture::new(vec![balanced("lb")]);
+    let report = fixture.platform.request("lb", request("/fail", b"")).await.unwrap_err();
+    assert_eq!(report.message, "boom");
+}
+
+#[tokio::test]
+async fn request_whose_worker_dies_while_it_answers_ends_with_an_error() {
+    let fixture = Fixture::new(vec![balanced("lb")]);
+    let mut reply = fixture.platform.request("lb", request("/kill", b"")).await.unwrap();
+    assert_eq!(reply.body.recv().await.unwrap().unwrap(), "first");
+    assert_eq!(reply.body.recv().await.unwrap().unwrap_err().failure, Failure::WorkerDied);
+    assert!(reply.body.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn request_that_streams_does_not_block_others_and_stops_when_dropped() {
+    let fixture = Fixture::new(vec![balanced("lb")]);
+    let mut endless = fixture.platform.request("lb", request("/endless", b"")).await.unwrap();
+    endless.body.recv().await.unwrap().unwrap();
+    let other = fixture.platform.request("lb", request("/x", b"")).await.unwrap();
+    assert_eq!(other.worker, endless.worker);
+    drop((endless, other));
+    let idle = async {
+        while fixture.platform.health("lb").await.unwrap().in_progress > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, idle).await.unwrap();
+    assert_eq!(fixture.log.count(is_ready), 1);
+}
+
+#[tokio::test]
+async fn request_without_a_worker_gives_up_after_two_minutes() {
+    let clock = Arc::new(ManualClock::new());
+    let options = PlatformOptions { clock: Arc::clone(&clock) as _, ..options() };
+    let fixture = Fixture::with(options, vec![with_workers(balanced("lb"), 0, 0)]);
+    let held = fixture.platform.request("lb", request("/x", b""));
+    let time = async { clock.advance(Duration::from_mins(2)) };
+    let (report, ()) = tokio::join!(held, time);
+    assert!(report.unwrap_err().message.contains("no workers available"));
+}
+
+#[tokio::test]
+async fn endpoint_of_one_kind_refuses_what_the_other_takes() {
+    let fixture = Fixture::new(vec![spec("q"), balanced("lb")]);
+    assert_eq!(
+        fixture.platform.request("q", request("/", b"")).await.unwrap_err().failure,
+        Failure::NotFound
+    );
+    assert_eq!(
+        fixture.platform.submit("lb", job("", &json!(1))).await.unwrap_err().failure,
+        Failure::NotFound
+    );
+}
+
+/// A server of the platform's routes.
+struct Server {
+    fixture: Fixture,
+    address: std::net::SocketAddr,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Server {
+    async fn new(fixture: Fixture) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = fixture.platform.router();
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { fixture, address, serving }
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.write_all(body).await.unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap())
+    }
+}
+
+async fn server() -> Server {
+    let mut endpoint = spec("my endpoint");
+    endpoint.load.callables = vec!["echo".to_owned()];
+    let mut items = spec("items");
+    items.load.callables = vec!["items".to_owned()];
+    let mut failing = spec("raise");
+    failing.load.callables = vec!["raise".to_owned()];
+    let none = with_workers(spec("none"), 0, 0);
+    Server::new(Fixture::new(vec![endpoint, items, failing, none, balanced("lb")])).await
+}
+
+#[tokio::test]
+async fn runsync_answers_with_the_finished_job() {
+    let server = server().await;
+    let body = br#"{"input": {"a": 1}, "unknown": true}"#;
+    let (status, job) = server.send("POST", "/v2/my%20endpoint/runsync?wait=90000", body).await;
+    assert_eq!(status, 200);
+    assert_eq!((&job["status"], &job["output"]), (&json!("COMPLETED"), &json!({"a": 1})));
+    assert!(job["id"].as_str().unwrap().starts_with("sync-"));
+    assert!(job["delayTime"].is_u64() && job["executionTime"].is_u64() && job["workerId"].is_string());
+}
+
+#[tokio::test]
+async fn run_is_accepted_and_its_status_read_by_get_and_post() {
+    let server = server().await;
+    let (status, job) = server.send("POST", "/v2/my%20endpoint/run", br#"{"input": "x"}"#).await;
+    assert_eq!((status, job.as_object().unwrap().len(), &job["status"]), (200, 2, &json!("IN_QUEUE")));
+    let id = job["id"].as_str().unwrap().to_owned();
+    let (_, waited) = server.send("GET", &format!("/v2/my%20endpoint/status-sync/{id}?wait=5000"), b"").await;
+    assert_eq!(waited["status"], "COMPLETED");
+    for method in ["GET", "POST"] {
+        let (status, job) = server.send(method, &format!("/v2/my%20endpoint/status/{id}"), b"").await;
+        assert_eq!((status, &job), (200, &waited));
+    }
+    assert_eq!(server.send("POST", &format!("/v2/my%20endpoint/cancel/{id}"), b"{}").await.1, waited);
+}
+
+#[tokio::test]
+async fn failure_is_never_completed() {
+    let server = server().await;
+    let (status, job) = server.send("POST", "/v2/raise/runsync", br#"{"input": {}}"#).await;
+    assert_eq!((status, &job["status"], &job["error"]), (200, &json!("FAILED"), &json!("ValueError: boom")));
+    assert_eq!(job["output"]["error_type"], "ValueError");
+    assert!(job["output"]["error_traceback"].as_str().unwrap().starts_with("Traceback"));
+}
+
+#[tokio::test]
+async fn stream_drains_items_and_always_has_the_key() {
+    let server = server().await;
+    let (_, job) = server.send("POST", "/v2/items/run", br#"{"input": 3}"#).await;
+    let path = format!("/v2/items/stream/{}", job["id"].as_str().unwrap());
+    let mut items = Vec::new();
+    loop {
+        let (status, part) = server.send("GET", &path, b"").await;
+        assert_eq!(status, 200);
+        let stream = part["stream"].as_array().unwrap().clone();
+        if stream.is_empty() && part["status"] == "COMPLETED" {
+            break;
+        }
+        items.extend(stream);
+    }
+    assert_eq!(items, [json!({"output": 0}), json!({"output": 1}), json!({"output": 2})]);
+}
+
+#[tokio::test]
+async fn cancel_of_a_waiting_job_and_health_count_it() {
+    let server = server().await;
+    let (_, job) = server.send("POST", "/v2/none/run", br#"{"input": 1}"#).await;
+    assert_eq!(server.send("GET", "/v2/none/health", b"").await.1["jobs"]["inQueue"], 1);
+    let (status, cancelled) =
+        server.send("POST", &format!("/v2/none/cancel/{}", job["id"].as_str().unwrap()), b"").await;
+    assert_eq!((status, &cancelled["status"]), (200, &json!("CANCELLED")));
+    let (_, health) = server.send("GET", "/v2/none/health", b"").await;
+    let expected = json!({
+        "jobs": {"completed": 0, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0},
+        "workers": {"idle": 0, "initializing": 0, "ready": 0, "running": 0, "throttled": 0, "unhealthy": 0},
+    });
+    assert_eq!(health, expected);
+}
+
+#[tokio::test]
+async fn request_that_is_wrong_is_refused_in_json() {
+    let server = server().await;
+    let cases: [(&str, &str, &[u8], u16, &str); 9] = [
+        ("POST", "/v2/my%20endpoint/run", b"{}", 400, "bad request: `input` is missing"),
+        ("POST", "/v2/my%20endpoint/run", b"{", 400, "not valid JSON"),
+        ("POST", "/v2/my%20endpoint/runsync?wait=soon", b"{\"input\":1}", 400, "`wait` must be"),
+        ("POST", "/v2/nobody/run", b"{\"input\":1}", 404, "there is no endpoint `nobody`"),
+        ("POST", "/v2/lb/run", b"{\"input\":1}", 404, "load-balanced"),
+        ("GET", "/v2/my%20endpoint/status/nonsense", b"", 404, "job not found"),
+        ("GET", "/v2/my%20endpoint/stream/nonsense", b"", 404, "job not found"),
+        ("GET", "/v2/my%20endpoint/run", b"", 405, "method not allowed"),
+        ("GET", "/v2/my%20endpoint/nothing", b"", 404, "has no `/nothing`"),
+    ];
+    for (method, path, body, expected, message) in cases {
+        let (status, answer) = server.send(method, path, body).await;
+        assert_eq!(status, expected, "{path}");
+        assert!(answer["error"].as_str().unwrap().contains(message), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn body_that_is_too_large_is_refused_with_the_limit() {
+    let server = server().await;
+    let body = |mebibytes: usize| format!("{{\"input\": \"{}\"}}", "x".repeat(mebibytes << 20)).into_bytes();
+    let (status, answer) = server.send("POST", "/v2/my%20endpoint/run", &body(10)).await;
+    assert_eq!(status, 400);
+    assert!(answer["error"].as_str().unwrap().contains("exceeded max body size of 10MiB"));
+    let (status, job) = server.send("POST", "/v2/my%20endpoint/runsync", &body(15)).await;
+    assert_eq!((status, &job["status"]), (200, &json!("COMPLETED")));
+    assert_eq!(server.send("POST", "/v2/my%20endpoint/runsync", &body(20)).await.0, 400);
+}
+
+#[tokio::test]
+async fn runsync_whose_wait_ends_says_how_far_the_job_is() {
+    let server = server().await;
+    let (status, job) = server.send("POST", "/v2/none/runsync?wait=5", br#"{"input": 1}"#).await;
+    assert_eq!((status, &job["status"]), (200, &json!("IN_QUEUE")));
+    assert!(job["waitingFor"].as_str().unwrap().contains("no workers"), "{job}");
+    assert_eq!(server.fixture.platform.health("none").await.unwrap().in_queue, 1);
+}

@@ -1,1 +1,154 @@
-//! later
+//! How many workers there are, and which.
+
+use serde_json::json;
+
+use super::*;
+
+fn starting(event: &Event) -> bool {
+    matches!(event, Event::WorkerStarting { .. })
+}
+
+#[tokio::test]
+async fn minimum_workers_start_before_any_call() {
+    let fixture = Fixture::new(vec![with_workers(spec("e"), 2, 3)]);
+    fixture
+        .log
+        .until("two workers", |events| events.iter().filter(|event| is_ready(event)).count() == 2)
+        .await;
+    assert_eq!(fixture.platform.health("e").await.unwrap().workers_idle, 2);
+}
+
+#[tokio::test]
+async fn idle_worker_stops_after_its_time_but_not_below_the_minimum() {
+    let clock = Arc::new(ManualClock::new());
+    let options = PlatformOptions { clock: Arc::clone(&clock) as _, ..options() };
+    let fixture = Fixture::with(options, vec![with_workers(spec("e"), 1, 2)]);
+    let (first, second) =
+        tokio::join!(fixture.call("e", "sleep", json!(300)), fixture.call("e", "sleep", json!(300)));
+    first.unwrap();
+    second.unwrap();
+    let endpoint = fixture.platform.endpoint("e").unwrap();
+    clock.advance(Duration::from_secs(59));
+    endpoint.tick();
+    assert_eq!(fixture.platform.health("e").await.unwrap().workers_idle, 2);
+    clock.advance(Duration::from_secs(1));
+    fixture.log.until_event("stop", is_stopped).await;
+    clock.advance(Duration::from_secs(1000));
+    endpoint.tick();
+    assert_eq!(fixture.platform.health("e").await.unwrap().workers_idle, 1);
+}
+
+#[tokio::test]
+async fn calls_share_workers_up_to_the_maximum() {
+    let fixture = Fixture::new(vec![with_workers(spec("e"), 0, 2)]);
+    let calls = (0..6).map(|_| fixture.call("e", "sleep", json!(50)));
+    for result in futures_util::future::join_all(calls).await {
+        result.unwrap();
+    }
+    assert_eq!(fixture.log.count(starting), 2);
+}
+
+#[tokio::test]
+async fn calls_run_together_on_one_worker_up_to_its_concurrency() {
+    let fixture = Fixture::new(vec![EndpointSpec { max_concurrency: 8, ..spec("e") }]);
+    let pids = futures_util::future::join_all((0..8).map(|_| async {
+        fixture.call("e", "sleep", json!(100)).await.unwrap();
+        fixture.call("e", "pid", json!(null)).await.unwrap()
+    }));
+    let pids = pids.await;
+    assert!(pids.iter().all(|pid| *pid == pids[0]));
+}
+
+#[tokio::test]
+async fn workers_beyond_what_the_machine_bears_are_held_back_and_it_is_said_once() {
+    let options = PlatformOptions { max_workers: Some(2), ..options() };
+    let fixture = Fixture::with(options, vec![with_workers(spec("a"), 0, 5), spec("b")]);
+    let calls = (0..4).map(|_| fixture.call("a", "sleep", json!(150)));
+    let throttled = async {
+        fixture.log.until_event("note", |event| matches!(event, Event::Note { .. })).await;
+        let health = fixture.platform.health("a").await.unwrap();
+        assert!(health.workers_throttled > 0, "{health:?}");
+        // The first worker of an endpoint always starts: calls between endpoints must not block.
+        assert_eq!(fixture.call("b", "echo", json!(1)).await.unwrap(), json!(1));
+    };
+    let (results, ()) = tokio::join!(futures_util::future::join_all(calls), throttled);
+    for result in results {
+        result.unwrap();
+    }
+    assert_eq!(fixture.log.count(|event| matches!(event, Event::Note { .. })), 1);
+    assert_eq!(fixture.log.count(starting), 3);
+}
+
+#[tokio::test]
+async fn new_generation_serves_new_calls_while_the_old_one_finishes() {
+    let fixture = Fixture::new(vec![spec("e")]);
+    let old = fixture.call("e", "pid", json!(null)).await.unwrap();
+    let long = fixture.submit("e", "sleep", json!(300)).await;
+    fixture.started("e", &long).await;
+    fixture.platform.apply(vec![EndpointSpec { fingerprint: "2".to_owned(), ..spec("e") }]);
+    let new = fixture.call("e", "pid", json!(null)).await.unwrap();
+    assert_ne!(old, new);
+    let long = fixture.finished("e", &long).await;
+    assert_eq!((long.status, long.retries), (JobStatus::Completed, 0));
+    gone(old.as_u64().unwrap()).await;
+    assert!(is_alive(new.as_u64().unwrap()));
+}
+
+#[tokio::test]
+async fn same_fingerprint_keeps_workers() {
+    let fixture = Fixture::new(vec![spec("e")]);
+    let pid = fixture.call("e", "pid", json!(null)).await.unwrap();
+    fixture.platform.apply(vec![spec("e"), spec("f")]);
+    assert_eq!(fixture.call("e", "pid", json!(null)).await.unwrap(), pid);
+}
+
+#[tokio::test]
+async fn removed_endpoint_finishes_what_runs_and_is_gone() {
+    let fixture = Fixture::new(vec![spec("e")]);
+    let pid = fixture.call("e", "pid", json!(null)).await.unwrap().as_u64().unwrap();
+    let running = fixture.call("e", "sleep", json!(200));
+    let waiting = fixture.call("e", "echo", json!(1));
+    let removing = async {
+        while fixture.platform.health("e").await.unwrap().in_queue != 1 {
+            tokio::task::yield_now().await;
+        }
+        fixture.platform.apply(Vec::new());
+    };
+    let (running, waiting, ()) = tokio::join!(running, waiting, removing);
+    assert_eq!(running.unwrap(), json!(200));
+    assert_eq!(waiting.unwrap_err().failure, Failure::Cancelled);
+    assert!(fixture.platform.health("e").await.is_none());
+    gone(pid).await;
+}
+
+#[tokio::test]
+async fn endpoint_describes_itself_when_it_is_warmed() {
+    let mut endpoint = spec("e");
+    endpoint.load.callables = vec!["echo".to_owned()];
+    let fixture = Fixture::new(vec![endpoint]);
+    assert!(fixture.platform.description("e").is_none());
+    fixture.platform.warm("e");
+    fixture.log.until_event("ready worker", is_ready).await;
+    assert_eq!(fixture.platform.description("e").unwrap().callables[0].name, "echo");
+}
+
+#[tokio::test]
+async fn spare_worker_is_used_by_an_endpoint_and_replaced() {
+    let options = PlatformOptions { warm_spare: true, ..options() };
+    let fixture = Fixture::with(options, vec![]);
+    let mut alive = fixture.platform.shared.alive.subscribe();
+    let has_spare = || fixture.platform.shared.spare.lock().unwrap().is_some();
+    tokio::time::timeout(PATIENCE, alive.wait_for(|count| *count == 1)).await.unwrap().unwrap();
+    while !has_spare() {
+        tokio::task::yield_now().await;
+    }
+    let own = with_env(spec("own"), "MODE", "x");
+    fixture.platform.apply(vec![spec("e"), own]);
+    // A spare process starts without an endpoint's variables; they come with `Load`.
+    let names = json!(["FLASH_RESOURCE_NAME"]);
+    assert_eq!(fixture.call("e", "variables", names.clone()).await.unwrap(), json!([null]));
+    assert_eq!(fixture.call("own", "variables", names).await.unwrap(), json!(["own"]));
+    tokio::time::timeout(PATIENCE, alive.wait_for(|count| *count == 3)).await.unwrap().unwrap();
+    fixture.platform.shutdown(Duration::ZERO).await;
+    assert_eq!(*alive.borrow(), 0);
+}

@@ -1,0 +1,26 @@
+//! What can be set about a run.
+
+use crate::requirements::mode::DepsMode;
+
+/// Options of [`super::serve`].
+#[derive(Debug, Clone)]
+pub struct DevOptions {
+    /// Host name or address to listen on.
+    pub host: String,
+    /// First port to try; 0 takes any.
+    pub port: u16,
+    /// Whether changes of files are followed.
+    pub reload: bool,
+    /// Whether files are compared instead of waiting for notifications.
+    pub poll: bool,
+    /// Whether every endpoint gets a worker at once (`--auto-provision`).
+    pub start_workers: bool,
+    /// Where packages come from.
+    pub deps: DepsMode,
+    /// Host names accepted besides loopback names and IP literals.
+    pub allowed_hosts: Vec<String>,
+    /// Token for servers that are not on loopback; one is made where it is missing.
+    pub token: Option<String>,
+    /// `FLASH_TARGET`.
+    pub target: Option<String>,
+}

@@ -1,0 +1,191 @@
+//! [`serve`]: from the command line to the last worker's end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+
+use super::app::App;
+use super::console::{Console, Terminal};
+use super::describe::{Describe, Descriptions};
+use super::dotenv::Variables;
+use super::error::DevError;
+use super::guard::{Guard, host_name, new_token};
+use super::observer::Teller;
+use super::options::DevOptions;
+use super::session::Session;
+use super::signals::Signals;
+use super::watch::{Mode, Watch, worth_following};
+use super::{listen, startup};
+use crate::endpoint::EndpointKind;
+use crate::endpoint::target::parse_target;
+use crate::platform::{Platform, PlatformOptions};
+use crate::project::{Project, Reader, Severity};
+use crate::requirements::{Environments, HostPython};
+use crate::wire::Backend;
+
+/// How long what runs may go on after the first Ctrl-C.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long answers may take to reach their clients once the workers are gone.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// Serves the project in the current folder until a signal ends it.
+///
+/// # Errors
+/// [`DevError`] says why nothing could be served; a run that was ended by a signal is no error.
+pub fn serve(options: DevOptions, host: HostPython, terminal: Box<dyn Terminal>) -> Result<(), DevError> {
+    parse_target(options.target.as_deref())?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
+        .thread_name("flash-server")
+        .enable_all()
+        .build()
+        .map_err(DevError::Runtime)?;
+    let result = runtime.block_on(run(options, host, Arc::new(Console::new(terminal))));
+    // What is left (a reader of a pipe, a slow client) must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Result<(), DevError> {
+    let mut signals = Signals::listen().map_err(DevError::Runtime)?;
+    let root = current_folder()?;
+    let listeners = listen::bind(&options.host, options.port).await?;
+    let teller = Arc::new(Teller::new(Arc::clone(&console)));
+    let mut platform_options = PlatformOptions::new(host.clone());
+    platform_options.warm_spare = true;
+    let platform = Platform::new(platform_options, Arc::clone(&teller) as _);
+    let mut reader = Reader::new(root.clone(), host.executable.clone());
+    let project = Arc::new(reader.read());
+    if !has_something(&project, options.reload) {
+        platform.shutdown(Duration::ZERO).await;
+        console.line(startup::NO_ENDPOINTS);
+        return Err(DevError::NoEndpoints);
+    }
+
+    let token = listeners
+        .is_public()
+        .then(|| options.token.filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token));
+    let guard = Guard { allowed_hosts: allowed(&options.allowed_hosts, &options.host), token: token.clone() };
+    let empty = Arc::new(Project { files: Vec::new(), ..Project::clone(&project) });
+    let app = Arc::new(App::new(
+        Arc::clone(&platform) as Arc<dyn Backend>,
+        platform.router(),
+        Descriptions::new(Arc::clone(&platform) as Arc<dyn Describe>, teller.changes.subscribe()),
+        guard,
+        Arc::clone(&console),
+        Arc::clone(&empty),
+    ));
+    let environments = Environments::new(host, options.deps, teller as _);
+    let variables = Variables::read(&root);
+    let mut session = Session::new(
+        reader,
+        Arc::clone(&app),
+        Arc::clone(&platform),
+        Arc::clone(&environments),
+        Arc::clone(&console),
+        variables,
+        empty,
+    );
+
+    let port = listeners.port;
+    if options.port != 0 && port != options.port {
+        console.note(&format!("port {} is in use, taking {port}", options.port));
+    }
+    let address = format!("http://{}:{port}", shown_host(&options.host));
+    let (stop, stopping) = watch::channel(false);
+    session.load(&project);
+    let serving = tokio::spawn(listen::serve(listeners, Arc::clone(&app), stopping));
+    let target = startup::target_line(startup::has_key());
+    app.with_table(|table| startup::print(&console, table, &address, target, token.as_deref()));
+    if options.start_workers {
+        start_workers(&console, &platform, &project);
+    }
+    let watch = options.reload.then(|| follow(&root, options.poll, session, &console));
+
+    signals.next().await;
+    drop(watch);
+    environments.close();
+    let running = app.in_flight();
+    if running > 0 {
+        let what = if running == 1 { "request".to_owned() } else { format!("{running} requests") };
+        console.line("");
+        console.note(&format!(
+            "stopping: the running {what} may finish within {} s; ctrl+c again stops at once",
+            GRACE.as_secs()
+        ));
+    }
+    // Nobody listens where the server has already ended.
+    let _ = stop.send(true);
+    let drained = async {
+        platform.shutdown(GRACE).await;
+        // A client that does not read its answer must not keep the server.
+        let _ = tokio::time::timeout(LAST_BYTES, serving).await;
+    };
+    tokio::select! {
+        () = drained => {}
+        () = signals.next() => platform.shutdown(Duration::ZERO).await,
+    }
+    console.note("stopped");
+    Ok(())
+}
+
+/// Whether there is anything to serve now, or after a file is mended.
+fn has_something(project: &Project, reload: bool) -> bool {
+    let serves = project
+        .files
+        .iter()
+        .flat_map(|file| &file.endpoints)
+        .any(|endpoint| endpoint.kind != EndpointKind::Client);
+    let is_broken = project.diagnostics.iter().any(|finding| finding.severity == Severity::Error);
+    serves || (reload && is_broken)
+}
+
+fn current_folder() -> Result<std::path::PathBuf, DevError> {
+    let folder = std::env::current_dir().and_then(|folder| folder.canonicalize());
+    folder.map_err(|source| DevError::Root { path: ".".into(), source })
+}
+
+/// Names that requests may carry: the listed ones, and the one that was listened on by name.
+fn allowed(listed: &[String], host: &str) -> Vec<String> {
+    let names = listed.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(host_or_domain);
+    names.chain([host_name(host)]).collect()
+}
+
+/// `.example.com` stands for a domain with all below it.
+fn host_or_domain(name: &str) -> String {
+    if name.starts_with('.') { name.to_ascii_lowercase() } else { host_name(name) }
+}
+
+/// The host as a URL has it; an address that means every interface is reached as `localhost`.
+fn shown_host(host: &str) -> String {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare {
+        "0.0.0.0" | "::" => "localhost".to_owned(),
+        _ if bare.contains(':') => format!("[{bare}]"),
+        _ => bare.to_owned(),
+    }
+}
+
+fn start_workers(console: &Console, platform: &Platform, project: &Project) {
+    console.note("nothing to provision on this machine; starting workers now");
+    for endpoint in project.files.iter().flat_map(|file| &file.endpoints) {
+        platform.warm(&endpoint.name);
+    }
+}
+
+fn follow(root: &std::path::Path, poll: bool, mut session: Session, console: &Console) -> Watch {
+    let keep = worth_following(root);
+    let watch = Watch::start(root.to_owned(), poll, keep, move |paths| session.follow(&paths));
+    match watch.mode {
+        Mode::Polled => {
+            console.note("changes are found by comparing files: the system does not notify of them here")
+        }
+        Mode::Both => {
+            console.note("a network file system: files are compared as well, changes may take a moment")
+        }
+        Mode::Notified | Mode::PolledAsAsked => {}
+    }
+    watch
+}

@@ -1,0 +1,251 @@
+//! One fixture folder and one snapshot per rule, and what needs files made on the spot.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::render;
+use super::model::{Parameter, Project};
+use super::reader::Reader;
+
+fn reader(root: &Path) -> Reader {
+    // No interpreter: what is tested here must be read without one.
+    Reader::new(root, PathBuf::from("no-python-in-these-tests"))
+}
+
+/// Endpoints and findings of a project as text.
+fn shown(project: &Project) -> String {
+    let mut text = String::new();
+    for file in &project.files {
+        for endpoint in &file.endpoints {
+            let variable = endpoint.variable.as_deref().unwrap_or("no variable");
+            let calls = if endpoint.makes_remote_calls { ", calls others" } else { "" };
+            let _ = writeln!(
+                text,
+                "{}: `{}` {:?} ({variable}{calls})",
+                file.path.display(),
+                endpoint.name,
+                endpoint.kind
+            );
+            for callable in &endpoint.callables {
+                let route = callable
+                    .route
+                    .as_ref()
+                    .map(|(method, path)| format!("{method} {path} "))
+                    .unwrap_or_default();
+                let _ = writeln!(text, "  {route}{}({})", callable.name, parameters(&callable.parameters));
+                for method in callable.methods.iter().flatten() {
+                    let _ = writeln!(text, "    .{}({})", method.name, parameters(&method.parameters));
+                }
+            }
+        }
+    }
+    for diagnostic in &project.diagnostics {
+        let _ = write!(text, "\n[{}]\n{}\n", diagnostic.rule, render(diagnostic, project, false));
+    }
+    text
+}
+
+fn parameters(parameters: &[Parameter]) -> String {
+    let shown: Vec<_> = parameters
+        .iter()
+        .map(|parameter| {
+            let annotation =
+                parameter.annotation.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+            let default = parameter.default.as_ref().map(|text| format!(" = {text}")).unwrap_or_default();
+            format!("{}{annotation}{default}", parameter.name)
+        })
+        .collect();
+    shown.join(", ")
+}
+
+#[test]
+fn every_rule_says_what_its_snapshot_says() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/project/fixtures");
+    let mut cases: Vec<_> = fs::read_dir(&fixtures).unwrap().flatten().map(|entry| entry.path()).collect();
+    cases.sort();
+    assert!(cases.len() > 20);
+    for case in cases {
+        let name = case.file_name().unwrap().to_string_lossy().into_owned();
+        let project = reader(&case).read();
+        insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
+            insta::assert_snapshot!(name, shown(&project));
+        });
+    }
+}
+
+#[test]
+fn values_and_schemas_are_read_from_the_source() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/project/fixtures/static-values");
+    let project = reader(&fixtures).read();
+    let app = project.files.iter().find(|file| file.path == Path::new("app.py")).unwrap();
+    let found: Vec<_> = app
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            let schemas: Vec<_> = endpoint.callables.iter().map(|callable| &callable.input_schema).collect();
+            serde_json::json!({"config": format!("{:#?}", endpoint.config), "schemas": schemas})
+        })
+        .collect();
+    insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
+        let text: Vec<_> = found
+            .iter()
+            .map(|found| {
+                let schemas = serde_json::to_string_pretty(&found["schemas"]).unwrap();
+                format!("{}\n{schemas}", found["config"].as_str().unwrap())
+            })
+            .collect();
+        insta::assert_snapshot!("static-values-and-schemas", text.join("\n\n"));
+    });
+    let closure: Vec<_> = app.closure.iter().map(|path| path.display().to_string()).collect();
+    assert_eq!(closure, ["app.py", "config.py"]);
+}
+
+fn write(root: &Path, path: &str, bytes: impl AsRef<[u8]>) {
+    fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+    fs::write(root.join(path), bytes).unwrap();
+}
+
+const WORKER: &str =
+    "from runpod_flash import Endpoint\n\n@Endpoint(name=\"NAME\")\nasync def run(x: int): ...\n";
+
+fn names(project: &Project) -> Vec<&str> {
+    project.files.iter().flat_map(|file| &file.endpoints).map(|endpoint| endpoint.name.as_str()).collect()
+}
+
+fn rules(project: &Project) -> Vec<(&str, String)> {
+    project
+        .diagnostics
+        .iter()
+        .map(|found| {
+            let file = found.primary.as_ref().map(|label| label.span.file.display().to_string());
+            (found.rule, file.unwrap_or_default())
+        })
+        .collect()
+}
+
+#[test]
+fn broken_files_are_reported_and_the_others_keep_working() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root, "good.py", WORKER.replace("NAME", "good"));
+    write(root, "bom.py", format!("\u{feff}{}", WORKER.replace("NAME", "bom")));
+    write(root, "crlf.py", WORKER.replace("NAME", "crlf").replace('\n', "\r\n"));
+    write(
+        root,
+        "latin.py",
+        [b"# -*- coding: latin-1 -*-\n# caf\xe9\n".as_slice(), WORKER.replace("NAME", "latin").as_bytes()]
+            .concat(),
+    );
+    write(root, "not_utf8.py", [WORKER.replace("NAME", "x").as_bytes(), b"# \xff\n"].concat());
+    write(root, "null.py", [WORKER.replace("NAME", "x").as_bytes(), b"\0"].concat());
+    write(
+        root,
+        "huge.py",
+        [WORKER.replace("NAME", "x").as_bytes(), "# padding\n".repeat(1_000_000).as_bytes()].concat(),
+    );
+    write(
+        root,
+        "deep.py",
+        format!("{}x = {}1{}\n", WORKER.replace("NAME", "x"), "[".repeat(100_000), "]".repeat(100_000)),
+    );
+    write(root, "long.py", format!("{}x = 1{}\n", WORKER.replace("NAME", "x"), "+1".repeat(200_000)));
+    write(root, "folder.py/inner.py", WORKER.replace("NAME", "inner"));
+    let project = reader(root).read();
+    assert_eq!(names(&project), ["bom", "crlf", "inner", "good", "latin"]);
+    let expected = [
+        ("syntax-error", "deep.py"),
+        ("file-too-large", "huge.py"),
+        ("syntax-error", "long.py"),
+        ("encoding", "not_utf8.py"),
+        ("encoding", "null.py"),
+    ];
+    assert_eq!(rules(&project), expected.map(|(rule, file)| (rule, file.to_owned())));
+}
+
+#[test]
+fn column_of_a_finding_counts_characters_in_every_encoding() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "x = 'größe'; y = Endpoint(name='a', worker=1)\r\n";
+    write(folder.path(), "app.py", format!("\u{feff}from runpod_flash import Endpoint\r\n{line}"));
+    let project = reader(folder.path()).read();
+    let text = render(&project.diagnostics[0], &project, false);
+    assert!(text.contains("--> app.py:2:37"), "{text}");
+    assert!(!text.contains('\r'), "{text}");
+}
+
+#[test]
+fn update_reads_only_what_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root, "a.py", WORKER.replace("NAME", "a"));
+    write(
+        root,
+        "b.py",
+        "from runpod_flash import Endpoint\nfrom config import NAME\n@Endpoint(name=NAME)\ndef f(): ...\n",
+    );
+    write(root, "config.py", "NAME = 'first'\n");
+    let mut reader = reader(root);
+    assert_eq!(names(&reader.read()), ["a", "first"]);
+    // Changed on disk, but not said to be: the old content stays.
+    write(root, "a.py", WORKER.replace("NAME", "changed"));
+    write(root, "config.py", "NAME = 'second'\n");
+    assert_eq!(names(&reader.update(&[PathBuf::from("config.py")])), ["a", "second"]);
+    assert_eq!(names(&reader.update(&[fs::canonicalize(root).unwrap().join("a.py")])), ["changed", "second"]);
+    write(root, "new/c.py", WORKER.replace("NAME", "c"));
+    fs::remove_file(root.join("b.py")).unwrap();
+    assert_eq!(names(&reader.update(&[PathBuf::from("new"), PathBuf::from("b.py")])), ["changed", "c"]);
+}
+
+#[test]
+fn use_that_is_not_recognised_makes_a_file_an_imported_one() {
+    for body in [
+        "for n in ['a', 'b']:\n    @Endpoint(name=n)\n    def f(): ...\n",
+        "eps = [Endpoint(name=n) for n in names]\n",
+        "def make(name):\n    return Endpoint(name=name)\nf = make('x')\n",
+        "def make(name):\n    return Endpoint(name=name)\n@make('x')\ndef f(): ...\n",
+        "import functools\nE = functools.partial(Endpoint, cpu='cpu3c-1-2')\n",
+        "class Mine(Endpoint): ...\n",
+        "@Endpoint(name=compute())\ndef f(): ...\n",
+        "api = Endpoint(name='x')\nregister(api)\n",
+        "api = Endpoint(name='x')\napi.get('/x')(print)\n",
+        "f = Endpoint(name='x')(print)\n",
+        "import os\nif os.path.exists('x'):\n    @Endpoint(name='x')\n    def f(): ...\n",
+        "def add(api):\n    pass\napi = Endpoint(name='x')\nadd(api)\n",
+        "api = Endpoint(name='x')\ndef add():\n    @api.get('/x')\n    def f(): ...\nadd()\n",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "app.py", format!("from runpod_flash import Endpoint\n{body}"));
+        let project = reader(folder.path()).read();
+        assert_eq!(rules(&project), [("import-failed", "app.py".to_owned())], "{body}");
+    }
+}
+
+#[test]
+fn use_that_makes_no_endpoint_leaves_a_file_static() {
+    for body in [
+        "async def main():\n    ep = Endpoint(id='x')\n    return await ep.run({})\nimport asyncio\nasyncio.run(main())\n",
+        "def check(x: Endpoint) -> bool:\n    return isinstance(x, Endpoint)\ncheck(1)\n",
+        "if __name__ == '__main__':\n    print(Endpoint(name='x').name)\n",
+        "E = Endpoint\n@E(name='ok')\ndef f(): ...\n",
+        "print('Endpoint')\n",
+        "models = Endpoint(id='x')\nprint(models)\n",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "app.py", format!("from runpod_flash import Endpoint\n{body}"));
+        let project = reader(folder.path()).read();
+        assert_eq!(rules(&project), [], "{body}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn unreadable_file_is_reported() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "good.py", WORKER.replace("NAME", "good"));
+    symlink("nowhere.py", folder.path().join("dangling.py")).unwrap();
+    let project = reader(folder.path()).read();
+    assert_eq!(names(&project), ["good"]);
+    assert_eq!(rules(&project), [("unreadable-path", "dangling.py".to_owned())]);
+}
