@@ -249,3 +249,72 @@ fn unreadable_file_is_reported() {
     assert_eq!(names(&project), ["good"]);
     assert_eq!(rules(&project), [("unreadable-path", "dangling.py".to_owned())]);
 }
+
+/// A stand-in for Python: counts its calls, and answers with what is in `answer`.
+#[cfg(unix)]
+fn stand_in(folder: &Path, body: &str) -> PathBuf {
+    let script = folder.join("python");
+    let text = format!("#!/bin/sh\ncd '{}'\necho \"$5\" >> calls\n{body}\n", folder.display());
+    // Written by a process of its own: a file that this one had open could not be started while
+    // another test forks.
+    let written = std::process::Command::new("/bin/sh")
+        .args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &text])
+        .arg(&script)
+        .status();
+    assert!(written.unwrap().success());
+    script
+}
+
+#[test]
+#[cfg(unix)]
+fn imported_file_is_imported_again_only_when_it_or_its_imports_changed() {
+    let tools = tempfile::tempdir().unwrap();
+    let python = stand_in(tools.path(), "cat answer");
+    let answer = r#"{"endpoints": [{"variable": null, "arguments": [["name", {"t": "str", "v": "made"}]],
+        "items": [{"name": "work", "defined": "work", "line": 5, "is_class": false, "method": null, "path": null}]}]}"#;
+    fs::write(tools.path().join("answer"), answer.replace('\n', " ")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let text = "from runpod_flash import Endpoint\nfrom names import NAMES\n\nfor n in NAMES:\n    @Endpoint(name=n)\n    async def work(x: int, y=2): ...\n";
+    write(root, "pkg/app.py", text);
+    write(root, "names.py", "NAMES = list('a')\n");
+    write(root, "other.py", "x = 1\n");
+    let mut reader = Reader::new(root, python);
+    let project = reader.read();
+    assert_eq!((names(&project), rules(&project)), (vec!["made"], vec![]));
+    let callable = &project.files[2].endpoints[0].callables[0];
+    assert_eq!((callable.span.start, parameters(&callable.parameters).as_str()), (101, "x: int, y = 2"));
+    let calls = || fs::read_to_string(tools.path().join("calls")).unwrap();
+    assert_eq!(calls(), "pkg.app\n");
+    write(root, "other.py", "x = 2\n");
+    reader.update(&[PathBuf::from("other.py")]);
+    assert_eq!(calls(), "pkg.app\n");
+    write(root, "names.py", "NAMES = list('b')\n");
+    assert_eq!(names(&reader.update(&[PathBuf::from("names.py")])), ["made"]);
+    assert_eq!(calls(), "pkg.app\npkg.app\n");
+}
+
+#[test]
+#[cfg(unix)]
+fn process_without_an_answer_is_named_with_how_it_ended() {
+    for (body, expected) in [
+        ("exit 4", "ended with exit status 4"),
+        ("kill -9 $$", "ended with signal 9"),
+        ("echo nonsense", "ended with exit status 0"),
+    ] {
+        let tools = tempfile::tempdir().unwrap();
+        let python = stand_in(tools.path(), body);
+        let folder = tempfile::tempdir().unwrap();
+        write(
+            folder.path(),
+            "app.py",
+            "from runpod_flash import Endpoint\nx = [Endpoint(name=n) for n in 'a']\n",
+        );
+        write(folder.path(), "good.py", WORKER.replace("NAME", "good"));
+        let project = Reader::new(folder.path(), python).read();
+        assert_eq!(names(&project), ["good"]);
+        let text = render(&project.diagnostics[0], &project, false);
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("--> app.py:2:6"), "{text}");
+    }
+}
