@@ -287,3 +287,18 @@ def test_deps_without_network_says_what_is_missing(project: MakeProject, serve: 
 def test_deps_real_package_from_the_index(project: MakeProject, serve: Serve) -> None:
     server = serve(project({"one.py": endpoint("one", '["six==1.17.0"]', "import six; return six.__version__")}))
     assert server.runsync("/one") == "1.17.0"
+
+
+def test_deps_without_usable_uv_or_cache_say_what_to_do(
+    project: MakeProject, serve: Serve, offline: dict[str, str], tmp_path: Path
+) -> None:
+    app = project({"one.py": endpoint("one", '["alpha"]', "return 1"), "two.py": endpoint("two", "[]", "return 2")})
+    server = serve(app, env=offline | {"FLASH_UV": "/bin/false"})
+    assert "`/bin/false` is " in str(call(server.url, "/one"))
+    assert server.runsync("/two") == 2
+    in_the_way = tmp_path / "a-file"
+    in_the_way.write_text("")
+    server = serve(app, env=offline | {"FLASH_CACHE_DIR": str(in_the_way)})
+    assert f"cannot use `{in_the_way}" in str(call(server.url, "/one"))
+    assert server.runsync("/two") == 2
+    server.wait_for_line("FLASH_CACHE_DIR")

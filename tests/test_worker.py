@@ -30,7 +30,6 @@ import sys
 import threading
 import time
 
-import numpy as np
 from pydantic import BaseModel
 
 def add(a: int, b: int = 2) -> int:
@@ -49,6 +48,7 @@ def twice(array):
     return array, array.flags.writeable
 
 def big(n):
+    import numpy as np
     return np.ones(n, dtype=np.uint8)
 
 class OwnError(Exception):
@@ -80,6 +80,7 @@ def raises(what):
     if what == "stop": raise StopIteration
 
 def gives(what):
+    import numpy as np
     class Local: pass
     return {
         "nan": {"items": [{"score": 1.0}, {"score": float("nan")}]},
@@ -432,6 +433,62 @@ def test_logging_and_long_lines_are_carried(shared):
     assert sum(map(len, pieces)) == 200_000
 
 
+NESTED = """
+from runpod_flash import Endpoint
+
+@Endpoint(name="own", cpu="cpu3c-1-2")
+async def f(x):
+    return [await g(x + 1), await g(x=x + 2)]
+
+@Endpoint(name="other", cpu="cpu3c-1-2")
+async def g(x):
+    return x
+"""
+
+
+def test_nested_calls_go_up_the_socket_and_come_back(tmp_path):
+    with Worker() as worker:
+        assert worker.load(module(tmp_path, "app", NESTED), ["f"]).kind == READY
+        call = worker.start_python("f", 1)
+        for result in ("first", "second"):
+            nested = worker.nested.get(timeout=TIMEOUT)
+            assert (nested.kind, nested.head["endpoint"], nested.head["callable"]) == (CALL, "other", "g")
+            assert nested.head["chain"] == ["own"]
+            worker.send(ANSWER, nested.call_id, {"kind": "python"}, [pickle.dumps(result)], flags=FROM_WORKER)
+        assert result_of(worker.next(call)) == ["first", "second"]
+
+
+def test_nested_call_of_a_cancelled_call_is_cancelled(tmp_path):
+    with Worker() as worker:
+        assert worker.load(module(tmp_path, "app", NESTED), ["f"]).kind == READY
+        call = worker.start_python("f", 1)
+        nested = worker.nested.get(timeout=TIMEOUT)
+        worker.send(CANCEL, call)
+        cancel = worker.nested.get(timeout=TIMEOUT)
+        assert (cancel.kind, cancel.call_id) == (CANCEL, nested.call_id)
+        assert worker.next(call).head["failure"] == "cancelled"
+
+
+def test_failed_nested_call_raises_in_the_caller(tmp_path):
+    with Worker() as worker:
+        assert worker.load(module(tmp_path, "app", NESTED), ["f"]).kind == READY
+        call = worker.start_python("f", 1)
+        nested = worker.nested.get(timeout=TIMEOUT)
+        report = {
+            "kind": "failed",
+            "failure": "raised",
+            "error_type": "ValueError",
+            "message": "boom there",
+            "traceback": "",
+            "frames": [],
+            "detail": None,
+            "hint": None,
+            "exception": None,
+        }
+        worker.send(ANSWER, nested.call_id, report, flags=FROM_WORKER)
+        assert "boom there" in worker.next(call).head["message"]
+
+
 def test_frames_of_calls_that_it_did_not_make_are_passed_over(shared):
     shared.send(ANSWER, 77, {"kind": "python"}, [b"x"], flags=FROM_WORKER)
     shared.send(CALL, 78, {"strange": True}, [], flags=FROM_WORKER)
@@ -503,9 +560,8 @@ def test_many_clients_at_once_get_their_own_answers(concurrent):
     failures = []
 
     def client(offset):
-        for index in range(50):
-            if concurrent.python("add", index, b=offset) != index + offset:
-                failures.append((offset, index))
+        wrong = [index for index in range(50) if concurrent.python("add", index, b=offset) != index + offset]
+        failures.extend(wrong)
 
     threads = [threading.Thread(target=client, args=(offset,)) for offset in range(4)]
     for thread in threads:

@@ -116,10 +116,10 @@ TABLE = [
     ("POST", "/kwargs", "kwargs"),
     ("DELETE", "/put/{k}", "put_delete"),
 ]
-ROUTES += '''
+ROUTES += """
 async def put_delete(k: str):
     return {"deleted": k}
-'''
+"""
 JSON = [("content-type", "application/json")]
 FORM = [("content-type", "application/x-www-form-urlencoded")]
 
@@ -154,7 +154,9 @@ def test_body_parameters_are_one_object_and_path_parameters_need_no_repeating(wo
     assert worker.http("DELETE", "/put/kk").json() == {"deleted": "kk"}
     missing = post(worker, "/two", {})
     assert missing.status == 422
-    assert missing.json()["detail"] == [{"type": "missing", "loc": ["body", "text"], "msg": "Field required", "input": {}}]
+    assert missing.json()["detail"] == [
+        {"type": "missing", "loc": ["body", "text"], "msg": "Field required", "input": {}}
+    ]
 
 
 @pytest.mark.parametrize("headers", [[], FORM, [("content-type", "text/plain")], JSON])
@@ -214,14 +216,21 @@ def test_exception_gives_500_with_the_user_s_frames(worker):
     answer = post(worker, "/err", {"a": 1})
     assert answer.status == 500
     body = answer.json()
-    assert (body["detail"], body["error_type"], body["error_message"]) == ("ValueError: lb boom", "ValueError", "lb boom")
+    assert (body["detail"], body["error_type"], body["error_message"]) == (
+        "ValueError: lb boom",
+        "ValueError",
+        "lb boom",
+    )
     assert 'raise ValueError("lb boom")' in body["error_traceback"]
     assert "runpod_flash" not in body["error_traceback"]
     assert "site-packages" not in body["error_traceback"]
 
 
 def test_http_exception_and_exit_of_a_handler(worker):
-    assert (worker.http("GET", "/teapot").status, worker.http("GET", "/teapot").json()) == (418, {"detail": "short and stout"})
+    assert (worker.http("GET", "/teapot").status, worker.http("GET", "/teapot").json()) == (
+        418,
+        {"detail": "short and stout"},
+    )
     answer = worker.http("GET", "/exits")
     assert (answer.status, answer.json()["error_type"]) == (500, "SystemExit")
     assert worker.http("GET", "/sync").status == 200
@@ -249,7 +258,11 @@ def test_streaming_response_comes_in_pieces(worker):
 def test_stream_that_fails_half_way_ends_with_the_report(worker):
     answer = worker.http("GET", "/broken-stream")
     assert (answer.status, answer.chunks) == (200, [b"first"])
-    assert (answer.end["kind"], answer.end["error_type"], answer.end["message"]) == ("failed", "RuntimeError", "half way")
+    assert (answer.end["kind"], answer.end["error_type"], answer.end["message"]) == (
+        "failed",
+        "RuntimeError",
+        "half way",
+    )
 
 
 def test_disconnect_cancels_stream_and_handler(worker):
@@ -258,7 +271,7 @@ def test_disconnect_cancels_stream_and_handler(worker):
     assert next(frames).kind == HTTP_START
     assert next(frames).kind == HTTP_CHUNK
     worker.send(CANCEL, call)
-    assert [frame for frame in frames if frame.kind == ANSWER][0].head["failure"] == "cancelled"
+    assert next(frame for frame in frames if frame.kind == ANSWER).head["failure"] == "cancelled"
     call = worker.start_http("GET", "/waits")
     while "waiting" not in worker.output():
         assert worker.http("GET", "/ping").status == 200

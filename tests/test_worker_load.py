@@ -32,8 +32,22 @@ def test_file_names_that_cannot_be_imported_or_hide_the_standard_library_load(wo
     assert worker.json("f", {"x": 1}) == [1, name]
 
 
+def test_deeply_nested_folders_load_at_once(worker, tmp_path):
+    source = module(tmp_path, ".".join(["deep"] * 40 + ["app"]), "def f(): return __name__.count('.')\n")
+    assert worker.load(source, ["f"]).kind == READY
+    assert worker.python("f") == 40
+
+
+def test_folder_named_like_an_installed_package_does_not_hide_it(worker, tmp_path):
+    source = module(tmp_path, "pydantic.app", "from pydantic import BaseModel\ndef f(): return BaseModel.__module__\n")
+    assert worker.load(source, ["f"]).kind == READY
+    assert worker.python("f") == "pydantic.main"
+
+
 def test_environment_and_working_directory_are_set_before_the_code_loads(worker, tmp_path):
-    text = "import os\nseen = [os.environ['OWN'], os.environ['FLASH_RESOURCE_NAME'], os.getcwd()]\ndef f(): return seen\n"
+    text = (
+        "import os\nseen = [os.environ['OWN'], os.environ['FLASH_RESOURCE_NAME'], os.getcwd()]\ndef f(): return seen\n"
+    )
     source = module(tmp_path, "app", text)
     env = {"OWN": "1", "FLASH_RESOURCE_NAME": "else"}
     worker.load(source, ["f"], env=env, working_directory=str(tmp_path))
@@ -129,6 +143,37 @@ def test_script_without_a_main_guard_serves_what_it_bound_before_its_first_call(
         [sys.executable, "-c", parent, "read"], input=answer.buffers[0], capture_output=True, check=True
     ).stdout
     assert shown.decode().strip() == "[Point(x=6), <Color.RED: 1>, '__flash_main__']"
+
+
+def test_script_that_calls_its_own_decorated_function_unguarded_loads(worker, tmp_path):
+    text = """
+import asyncio
+from runpod_flash import Endpoint
+
+@Endpoint(name="own", cpu="cpu3c-1-2")
+async def f(x):
+    return x + 1
+
+async def main():
+    return await f(1)
+
+asyncio.run(main())
+raise AssertionError("the load went on")
+"""
+    assert worker.load(script(tmp_path, text), ["f"]).kind == READY
+    assert worker.python("f", 2) == 3
+
+
+def test_module_that_calls_at_import_runs_once_up_to_there(worker, tmp_path):
+    text = """
+from runpod_flash import _context
+print("loading")
+def f(): return 1
+if _context.loading: raise _context.LoadStopped
+"""
+    assert worker.load(module(tmp_path, "sub.app", text), ["f"]).kind == READY
+    assert worker.python("f") == 1
+    assert worker.output() == "loading"
 
 
 def test_script_with_a_main_guard_does_not_run_it(worker, tmp_path):

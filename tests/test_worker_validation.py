@@ -147,7 +147,7 @@ def bodies(parameters):
     coerced = {name: table[kind][1] for name, kind, _ in parameters}
     wrong = {name: table[kind][2] for name, kind, _ in parameters}
     incomplete = {"stranger": 1, **dict(list(valid.items())[1:])}
-    nulls = {**{name: None for name in valid}, "stranger": {"a": 1}}
+    nulls = {**dict.fromkeys(valid), "stranger": {"a": 1}}
     return [valid, coerced, incomplete, wrong, nulls]
 
 
@@ -258,7 +258,7 @@ def test_routes_are_validated_as_fastapi_validates_them(tmp_path):
     assert compared == 300
 
 
-EDGES = '''
+EDGES = """
 from typing import Annotated
 from pydantic import BaseModel, Field
 
@@ -278,7 +278,7 @@ def all_default(a: int | None = None, b: list[int] = [1]): return [a, b]
 def positional(a: int, b: int = 2, /, *, c: int = 3): return [a, b, c]
 def clash(self: int, model_config: int, copy: int = 1, json: int = 2): return [self, model_config, copy, json]
 def field(n: int = Field(5, ge=1), m: Annotated[int, Field(ge=1)] = 6): return [n, m]
-'''
+"""
 MISSING = {"type": "missing", "msg": "Field required"}
 
 

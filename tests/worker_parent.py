@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import runpod_flash
+from typing_extensions import Self
 
 PACKAGE = Path(runpod_flash.__file__).parent
 BOOTSTRAP = PACKAGE / "worker" / "bootstrap.py"
@@ -54,8 +56,30 @@ def unpack(data: bytes) -> Any:
     return value
 
 
-SIZED = {0xC4: ">B", 0xC5: ">H", 0xC6: ">I", 0xD9: ">B", 0xDA: ">H", 0xDB: ">I", 0xDC: ">H", 0xDD: ">I", 0xDE: ">H", 0xDF: ">I"}
-NUMBERS = {0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q"}
+SIZED = {
+    0xC4: ">B",
+    0xC5: ">H",
+    0xC6: ">I",
+    0xD9: ">B",
+    0xDA: ">H",
+    0xDB: ">I",
+    0xDC: ">H",
+    0xDD: ">I",
+    0xDE: ">H",
+    0xDF: ">I",
+}
+NUMBERS = {
+    0xCA: ">f",
+    0xCB: ">d",
+    0xCC: ">B",
+    0xCD: ">H",
+    0xCE: ">I",
+    0xCF: ">Q",
+    0xD0: ">b",
+    0xD1: ">h",
+    0xD2: ">i",
+    0xD3: ">q",
+}
 
 
 def _unpack(data: memoryview) -> tuple[Any, memoryview]:
@@ -116,8 +140,7 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            process_group=0 if sys.version_info >= (3, 11) else None,
-            preexec_fn=None if sys.version_info >= (3, 11) else os.setpgrp,
+            start_new_session=True,
         )
         theirs.close()
         self.socket = ours
@@ -170,7 +193,9 @@ class Worker:
                 buffers = [self._exactly(size) for size in sizes]
                 frame = Frame(kind, flags, call_id, unpack(head) if head else None, buffers)
                 if kind == OUTPUT:
-                    self.lines.append((frame.head["stream"], call_id, frame.head["job"], buffers[0].decode().rstrip("\n")))
+                    self.lines.append(
+                        (frame.head["stream"], call_id, frame.head["job"], buffers[0].decode().rstrip("\n"))
+                    )
                 elif flags & FROM_WORKER:
                     self.nested.put(frame)
                 else:
@@ -257,17 +282,15 @@ class Worker:
 
     def kill(self) -> None:
         """End the whole group, whatever state it is in."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(TIMEOUT)
         self.socket.close()
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:

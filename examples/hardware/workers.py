@@ -4,7 +4,7 @@ Call it:
 
     curl -X POST localhost:8888/hardware/workers/factors/runsync -d '{"input": {"number": 360}}'
     curl -X POST localhost:8888/hardware/workers/smooth/runsync -d '{"input": {"values": [1, 9, 1, 9], "width": 2}}'
-    curl -X POST localhost:8888/hardware/workers/Counter/runsync -d '{"input": {"by": 5}}'
+    curl -X POST localhost:8888/hardware/workers/add/runsync -d '{"input": {"by": 5}}'
 """
 
 from runpod_flash import CpuInstanceType, Endpoint, GpuType

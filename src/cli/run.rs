@@ -9,6 +9,7 @@ use crate::requirements::mode::{DepsMode, UnknownMode};
 
 /// Arguments of `flash run`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct RunArgs {
     /// Host or address to listen on; anything but loopback asks callers for a token.
     #[arg(long, env = "FLASH_HOST", default_value = "localhost", hide_env_values = true)]

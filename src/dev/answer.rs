@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::wire::job::{error_details, error_text};
 use crate::wire::message::{ErrorReport, Failure};
 
 /// A JSON answer.
@@ -60,34 +61,9 @@ pub(super) fn failure(report: &ErrorReport) -> Response<Body> {
         Failure::WorkerDied => StatusCode::BAD_GATEWAY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let mut body = json!({ "detail": headline(report) });
-    if let (Some(object), Value::Object(output)) = (body.as_object_mut(), failure_output(report)) {
-        object.extend(output);
+    let mut body = json!({ "detail": error_text(report) });
+    if let (Some(object), Some(Value::Object(details))) = (body.as_object_mut(), error_details(report)) {
+        object.extend(details);
     }
     json(status, &body)
-}
-
-/// `ValueError: boom`.
-pub(super) fn headline(report: &ErrorReport) -> String {
-    match (report.error_type.as_str(), report.message.as_str()) {
-        ("", message) => message.to_owned(),
-        (kind, "") => kind.to_owned(),
-        (kind, message) => format!("{kind}: {message}"),
-    }
-}
-
-/// The failure as data: type, message, traceback of the user's frames, and a hint where there is one.
-pub(super) fn failure_output(report: &ErrorReport) -> Value {
-    let mut output = json!({
-        "error_type": report.error_type,
-        "error_message": report.message,
-        "error_traceback": report.traceback,
-    });
-    if let (Some(hint), Some(object)) = (&report.hint, output.as_object_mut()) {
-        object.insert("hint".to_owned(), Value::from(hint.clone()));
-    }
-    if let (Some(list), Some(object)) = (&report.detail, output.as_object_mut()) {
-        object.insert("detail".to_owned(), list.clone());
-    }
-    output
 }

@@ -27,6 +27,7 @@ use super::{answer, balanced, openapi, pages, queue};
 use crate::endpoint::EndpointKind;
 use crate::project::Project;
 use crate::wire::Backend;
+use crate::wire::job::error_text;
 
 /// Largest body taken, in bytes; more would be held in memory whole.
 const MAX_BODY: usize = 256 << 20;
@@ -96,7 +97,7 @@ impl App {
         let mut log = RequestLog::new(Arc::clone(&self.console), &self.in_flight, &parts.method, &path);
         let response = match self.guard.check(&parts) {
             // Whether it is alive may be asked by anything.
-            Err(_) if path == "/ping" && parts.method == http::Method::GET => self.ping(),
+            Err(_) if path == "/ping" && parts.method == http::Method::GET => Self::ping(),
             Err(refusal) => *refusal,
             Ok(()) => {
                 let cookie = self.guard.cookie(&parts);
@@ -185,7 +186,7 @@ impl App {
                 .any(|callable| matches!(&callable.route, Some((_, path)) if path == "/ping"))
         });
         if path == "/ping" && !has_own_ping {
-            return self.ping();
+            return Self::ping();
         }
         let body = match read_body(body).await {
             Ok(body) => body,
@@ -208,7 +209,7 @@ impl App {
         {
             Ok(response) => response,
             Err(report) => {
-                log.job.failed = Some(answer::headline(&report));
+                log.job.failed = Some(error_text(&report));
                 answer::failure(&report)
             }
         }
@@ -235,7 +236,7 @@ impl App {
         let project = &snapshot.table.project;
         Some(match path {
             "/" => answer::json(StatusCode::OK, &json!({ "message": "Flash Dev Server", "docs": "/docs" })),
-            "/ping" => self.ping(),
+            "/ping" => Self::ping(),
             "/docs" => pages::docs(&project.app, &snapshot.problems),
             "/redoc" => redirect_to("/docs", None, StatusCode::TEMPORARY_REDIRECT),
             "/openapi.json" => {
@@ -249,7 +250,7 @@ impl App {
         })
     }
 
-    fn ping(&self) -> Response<Body> {
+    fn ping() -> Response<Body> {
         answer::json(StatusCode::OK, &json!({ "status": "healthy" }))
     }
 

@@ -9,9 +9,9 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_bytes::ByteBuf;
 
-use super::answer;
 use crate::wire::Backend;
 use crate::wire::backend::{HttpReply, HttpRequest};
+use crate::wire::job::error_text;
 use crate::wire::message::{ErrorReport, HttpHead};
 
 /// Headers that belong to one connection, not to the message.
@@ -64,7 +64,7 @@ fn response(reply: HttpReply) -> Response<Body> {
     // The worker's ID lives as long as the stream does.
     let body = stream::unfold((body, worker), |(mut body, worker)| async move {
         let piece = body.recv().await?;
-        let piece = piece.map_err(|report| io::Error::other(answer::headline(&report)));
+        let piece = piece.map_err(|report| io::Error::other(error_text(&report)));
         Some((piece, (body, worker)))
     });
     let mut response = Response::new(Body::from_stream(body));

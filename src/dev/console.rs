@@ -4,6 +4,7 @@
 //! through a [`Terminal`], so that this room knows no stream and tests read plain text.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -125,10 +126,7 @@ impl Console {
             );
         }
         if let Some(failed) = &request.job.failed {
-            line.push_str(&format!(
-                "\n         {}",
-                self.paint(DIM, failed.lines().next().unwrap_or_default())
-            ));
+            let _ = write!(line, "\n         {}", self.paint(DIM, failed.lines().next().unwrap_or_default()));
         }
         self.line(&line);
     }

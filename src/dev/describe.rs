@@ -55,7 +55,9 @@ impl Descriptions {
             return;
         }
         let mut changes = self.changes.clone();
-        wanted.iter().for_each(|name| self.source.warm(name));
+        for name in &wanted {
+            self.source.warm(name);
+        }
         let all = async {
             while wanted.iter().any(|name| self.source.get(name).is_none()) {
                 if changes.changed().await.is_err() {

@@ -18,7 +18,7 @@ use super::error::DevError;
 /// How many ports are tried, from the one asked for.
 const PORTS: u16 = 20;
 /// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Bound sockets, all with one port.
 #[derive(Debug)]

@@ -21,7 +21,9 @@ pub(super) fn docs(app: &str, problems: &[String]) -> Response<Body> {
     let banner = if problems.is_empty() {
         String::new()
     } else {
-        let list: String = problems.iter().map(|problem| format!("<pre>{}</pre>", escape(problem))).collect();
+        let list: Vec<String> =
+            problems.iter().map(|problem| format!("<pre>{}</pre>", escape(problem))).collect();
+        let list = list.concat();
         format!(
             "<section id=\"problems\" role=\"alert\"><h2>Not everything could be read</h2>\
              <p>The rest is served; what worked before still does.</p>{list}</section>"

@@ -17,10 +17,11 @@ use super::table::QueueTarget;
 use crate::endpoint::JobStatus;
 use crate::wire::Backend;
 use crate::wire::backend::{JobRequest, JobView};
+use crate::wire::job::{error_details, error_text};
 use crate::wire::message::Failure;
 
 /// How long one wait lasts; a project route waits until the job ends, in slices of this.
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_mins(1);
 
 /// What a job was, for the console.
 #[derive(Debug, Clone, Default)]
@@ -55,57 +56,47 @@ pub(super) async fn run(
     let mut view = match backend.submit(&target.endpoint, request).await {
         Ok(view) => view,
         Err(report) => {
-            let note = JobNote { failed: Some(answer::headline(&report)), ..JobNote::default() };
+            let note = JobNote { failed: Some(error_text(&report)), ..JobNote::default() };
             return (answer::failure(&report), note);
         }
     };
     while !view.status.is_terminal() {
         let id = view.id.clone();
-        match backend.wait(&target.endpoint, &id, WAIT).await {
-            Some(next) => view = next,
-            None => {
-                let message = format!("the job `{id}` is gone");
-                let note = JobNote { id, failed: Some(message.clone()), queued_ms: None };
-                return (answer::detail(StatusCode::INTERNAL_SERVER_ERROR, message), note);
-            }
-        }
+        let Some(next) = backend.wait(&target.endpoint, &id, WAIT).await else {
+            let message = format!("the job `{id}` is gone");
+            let note = JobNote { id, failed: Some(message.clone()), queued_ms: None };
+            return (answer::detail(StatusCode::INTERNAL_SERVER_ERROR, message), note);
+        };
+        view = next;
     }
     finish(&view)
 }
 
-/// The answer for a finished job.
+/// The answer for a finished job: `{"id", "status", "output"}`, and `error` where it failed.
 fn finish(view: &JobView) -> (Response<Body>, JobNote) {
     let mut note = JobNote { id: view.id.clone(), failed: None, queued_ms: view.delay_ms };
-    if view.status == JobStatus::Completed {
-        return (completed(view), note);
+    let mut fields = json!({ "id": view.id, "status": view.status });
+    let mut details = None;
+    if let Some(report) = &view.error {
+        if report.failure == Failure::InvalidInput {
+            return (answer::failure(report), note);
+        }
+        fields["error"] = error_text(report).into();
+        details = error_details(report).map(|details| details.to_string().into());
     }
-    let Some(report) = &view.error else {
-        note.failed = Some(status_word(view.status));
-        let body = json!({ "id": view.id, "status": view.status });
-        return (answer::json(StatusCode::OK, &body), note);
-    };
-    if report.failure == Failure::InvalidInput {
-        return (answer::failure(report), note);
+    if view.status != JobStatus::Completed {
+        note.failed = Some(view.error.as_ref().map_or_else(|| status_word(view.status), error_text));
     }
-    note.failed = Some(answer::headline(report));
-    let body = json!({
-        "id": view.id,
-        "status": view.status,
-        "error": answer::headline(report),
-        "output": answer::failure_output(report),
-    });
-    (answer::json(StatusCode::OK, &body), note)
-}
-
-/// `{"id", "status", "output"}` around the output's own text, which is not parsed again.
-fn completed(view: &JobView) -> Response<Body> {
-    let output: &[u8] = view.output.as_deref().unwrap_or(b"null");
-    let head = format!("{{\"id\":{},\"status\":\"COMPLETED\",\"output\":", Value::from(view.id.clone()));
-    let mut body = Vec::with_capacity(head.len() + output.len() + 1);
-    body.extend_from_slice(head.as_bytes());
-    body.extend_from_slice(output);
-    body.push(b'}');
-    answer::text(StatusCode::OK, "application/json", body)
+    let mut body = fields.to_string().into_bytes();
+    let nothing = || (view.status == JobStatus::Completed).then(|| Bytes::from_static(b"null"));
+    // The output is JSON text already and may be large: it is put in as it is.
+    if let Some(output) = view.output.clone().or(details).or_else(nothing) {
+        body.pop();
+        body.extend_from_slice(b",\"output\":");
+        body.extend_from_slice(&output);
+        body.push(b'}');
+    }
+    (answer::text(StatusCode::OK, "application/json", body), note)
 }
 
 fn status_word(status: JobStatus) -> String {
@@ -119,7 +110,7 @@ fn read_input(target: &QueueTarget, body: &[u8]) -> Result<Bytes, Refusal> {
     let envelope = read_envelope(body);
     if !target.takes_input {
         let input = envelope.ok().and_then(|mut envelope| envelope.remove("input"));
-        return Ok(input.map_or_else(|| Bytes::from_static(b"{}"), |raw| copy(raw)));
+        return Ok(input.map_or_else(|| Bytes::from_static(b"{}"), copy));
     }
     let mut envelope = envelope?;
     let Some(input) = envelope.remove("input") else {

@@ -180,10 +180,10 @@ fn follow(root: &std::path::Path, poll: bool, mut session: Session, console: &Co
     let watch = Watch::start(root.to_owned(), poll, keep, move |paths| session.follow(&paths));
     match watch.mode {
         Mode::Polled => {
-            console.note("changes are found by comparing files: the system does not notify of them here")
+            console.note("changes are found by comparing files: the system does not notify of them here");
         }
         Mode::Both => {
-            console.note("a network file system: files are compared as well, changes may take a moment")
+            console.note("a network file system: files are compared as well, changes may take a moment");
         }
         Mode::Notified | Mode::PolledAsAsked => {}
     }

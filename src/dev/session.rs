@@ -1,6 +1,7 @@
 //! A run of `flash run`: project, environments, platform and server, from start to stop.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -21,6 +22,26 @@ use crate::requirements::{EnvironmentState, Environments};
 /// Declared packages of an endpoint, and how far their environment is.
 type Prepared = (Vec<String>, Vec<String>, watch::Receiver<EnvironmentState>);
 
+/// All that endpoints are made of.
+#[derive(Debug, PartialEq, Eq)]
+struct Reading {
+    files: Vec<(PathBuf, [u8; 32])>,
+    requirements: Vec<String>,
+    variables: BTreeMap<String, String>,
+    findings: Vec<Diagnostic>,
+}
+
+impl Reading {
+    fn new(project: &Project, variables: &Variables) -> Self {
+        Self {
+            files: project.files.iter().map(|file| (file.path.clone(), file.hash)).collect(),
+            requirements: project.requirements.clone(),
+            variables: variables.changed(),
+            findings: project.diagnostics.clone(),
+        }
+    }
+}
+
 /// Reads the project again when files change, and makes platform and routes follow.
 pub(super) struct Session {
     reader: Reader,
@@ -32,6 +53,8 @@ pub(super) struct Session {
     prepared: Mutex<HashMap<String, Prepared>>,
     /// What is served: the project with the last good version of what is broken.
     served: Arc<Project>,
+    /// What was read last; a save that changes nothing does nothing.
+    read: Option<Reading>,
     /// Findings that were printed and are still there.
     told: HashSet<String>,
     has_told_of_gpu: bool,
@@ -57,6 +80,7 @@ impl Session {
             variables,
             prepared: Mutex::default(),
             served: project,
+            read: None,
             told: HashSet::new(),
             has_told_of_gpu: false,
             told_packages: HashSet::new(),
@@ -73,6 +97,7 @@ impl Session {
         let problems = keep::errors(project).map(|error| render(error, project, false)).collect();
         let notes = self.app.show(Arc::clone(&served), problems);
         self.served = served;
+        self.read = Some(Reading::new(project, &self.variables));
         self.tell(project, &warnings, &notes);
     }
 
@@ -86,14 +111,29 @@ impl Session {
         let is_whole = paths.iter().any(|path| path.ends_with(".gitignore"));
         let changed: Vec<PathBuf> = paths.iter().filter(|path| !path.ends_with(".env")).cloned().collect();
         let project = if is_whole { self.reader.read() } else { self.reader.update(&changed) };
+        if self.read == Some(Reading::new(&project, &self.variables)) {
+            return;
+        }
         let before = self.routes();
         self.load(&project);
         let after = self.routes();
-        let names = relative_names(&root, paths);
-        let mut line = format!("reloaded {names}");
+        let broken: HashSet<PathBuf> = keep::errors(&project)
+            .filter_map(|error| error.primary.as_ref())
+            .map(|label| root.join(&label.span.file))
+            .collect();
+        let (broken, read): (BTreeSet<PathBuf>, BTreeSet<PathBuf>) =
+            paths.iter().cloned().partition(|path| broken.contains(path));
+        if !broken.is_empty() {
+            let names = relative_names(&root, &broken);
+            self.console.warn(&format!("{names}: what worked before is still served"));
+        }
+        if read.is_empty() {
+            return;
+        }
+        let mut line = format!("reloaded {}", relative_names(&root, &read));
         for (sign, here, there) in [("+", &after, &before), ("-", &before, &after)] {
             for route in here.difference(there) {
-                line.push_str(&format!("\n    {sign} {route}"));
+                let _ = write!(line, "\n    {sign} {route}");
             }
         }
         self.console.note(&format!("{line}  ({})", duration_text(began.elapsed())));

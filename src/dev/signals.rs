@@ -44,7 +44,7 @@ async fn received(signal: &mut Option<Signal>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The process's mask of ignored signals; nothing where the system does not show it.

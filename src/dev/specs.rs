@@ -14,7 +14,7 @@ use crate::requirements::EnvironmentState;
 use crate::wire::message::{LoadHead, Source};
 
 /// How long an idle worker stays where the endpoint does not say (1.21's default).
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Builds the specs. `prepare` begins to make an endpoint's environment and returns at once.
 /// Warnings are about variables that an endpoint's `env` reads and that are not set.
@@ -141,7 +141,8 @@ fn fingerprint(
     }
     // Its own text counts even where the closure should not name it.
     add(&file.hash);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits: Vec<String> = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 #[cfg(test)]

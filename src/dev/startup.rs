@@ -75,9 +75,7 @@ pub(super) fn table_lines(table: &Table, console: &Console) -> Vec<String> {
     std::iter::once(line(&header, true)).chain(rows.iter().map(|row| line(row, false))).collect()
 }
 
-/// A name longer than this is cut nowhere: the terminal wraps it.
-///
-/// Prints the whole block.
+/// Prints the block that says where the server is and what it serves.
 pub(super) fn print(console: &Console, table: &Table, address: &str, target: &str, token: Option<&str>) {
     console.line("");
     console.done(&format!("{}  {}", console.paint(BOLD, "flash run"), console.paint(CYAN, address)));
@@ -85,7 +83,9 @@ pub(super) fn print(console: &Console, table: &Table, address: &str, target: &st
     let lines = table_lines(table, console);
     if !lines.is_empty() {
         console.line("");
-        lines.iter().for_each(|line| console.line(line));
+        for line in &lines {
+            console.line(line);
+        }
     }
     console.line("");
     if let Some(token) = token {

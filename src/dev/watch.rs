@@ -323,7 +323,7 @@ fn is_wanted(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     path.extension().is_some_and(|end| end == "py")
         || matches!(name, ".env" | ".gitignore" | "pyproject.toml")
-        || (name.starts_with("requirements") && name.ends_with(".txt"))
+        || (name.starts_with("requirements") && path.extension().is_some_and(|end| end == "txt"))
 }
 
 fn stamp(path: &Path) -> Option<(SystemTime, u64)> {

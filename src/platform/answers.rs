@@ -103,7 +103,7 @@ impl Supervisor {
                     if let Err(error) = self.shared.options.store.push_item(&self.name, &id, item) {
                         tracing::debug!(endpoint = self.name, %error, "item dropped");
                     }
-                    self.tell(&mut state, &id, false);
+                    Self::tell(&mut state, &id, false);
                 }
                 Ok(None)
             }

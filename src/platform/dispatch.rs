@@ -22,7 +22,7 @@ use crate::wire::message::{CallHead, ErrorReport, Failure, Input};
 use crate::wire::{Frame, FrameKind};
 
 /// How long a job may run when nothing says it, as on Runpod.
-const EXECUTION_TIMEOUT: Duration = Duration::from_secs(600);
+const EXECUTION_TIMEOUT: Duration = Duration::from_mins(10);
 /// How long a request to a load-balanced endpoint may take, as on Runpod.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(330);
 
@@ -67,7 +67,7 @@ impl Supervisor {
                 }
                 _ => {}
             }
-            self.tell(state, &job.id, true);
+            Self::tell(state, &job.id, true);
         }
     }
 

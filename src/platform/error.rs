@@ -12,13 +12,13 @@ pub enum StoreError {
         id: String,
     },
     /// The job's state does not allow the change.
-    #[error("job `{id}` is {from:?}: it cannot become {to:?}")]
+    #[error("job `{id}` is {}: {change} does not apply", from.as_str())]
     Refused {
         /// Job ID.
         id: String,
         /// State it has.
         from: JobStatus,
-        /// State it was to have.
-        to: JobStatus,
+        /// What was to happen to it.
+        change: String,
     },
 }

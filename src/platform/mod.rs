@@ -208,7 +208,7 @@ impl Platform {
     }
 
     /// Returns an endpoint, or a report that names those that there are.
-    fn known(&self, name: &str) -> Result<Arc<Supervisor>, ErrorReport> {
+    fn known(&self, name: &str) -> Result<Arc<Supervisor>, Box<ErrorReport>> {
         self.endpoint(name).ok_or_else(|| {
             let known: Vec<String> = self.known_names().iter().map(|known| format!("`{known}`")).collect();
             let hint = if known.is_empty() {
@@ -217,7 +217,7 @@ impl Platform {
                 format!("the endpoints here are {}", known.join(", "))
             };
             let text = format!("there is no endpoint `{name}`");
-            ErrorReport::new(Failure::NotFound, "NotFoundError", text).with_hint(hint)
+            Box::new(ErrorReport::new(Failure::NotFound, "NotFoundError", text).with_hint(hint))
         })
     }
 }
@@ -254,14 +254,17 @@ async fn ask<T>(
     let mut guard = Abandon(Some((supervisor, key)));
     let result = answer.await;
     guard.0 = None;
-    result.unwrap_or_else(|_| Err(stopping_report(&name, false)))
+    match result {
+        Ok(result) => result,
+        Err(_) => Err(stopping_report(&name, false)),
+    }
 }
 
 impl Backend for Platform {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, ErrorReport>> {
         Box::pin(async move {
-            let supervisor = self.known(&call.head.endpoint)?;
-            check_chain(&call.head.chain, &call.head.endpoint)?;
+            let supervisor = self.known(&call.head.endpoint).map_err(|report| *report)?;
+            check_chain(&call.head.chain, &call.head.endpoint).map_err(|report| *report)?;
             ask(supervisor, |reply| WorkKind::Call { call: Box::new(call), reply }).await
         })
     }
@@ -272,7 +275,7 @@ impl Backend for Platform {
         request: HttpRequest,
     ) -> BoxFuture<'a, Result<HttpReply, ErrorReport>> {
         Box::pin(async move {
-            let supervisor = self.known(endpoint)?;
+            let supervisor = self.known(endpoint).map_err(|report| *report)?;
             if supervisor.lock().spec.kind != EndpointKind::LoadBalanced {
                 let text = format!("endpoint `{endpoint}` has a queue, not routes");
                 return Err(ErrorReport::new(Failure::NotFound, "NotFoundError", text));
@@ -289,7 +292,7 @@ impl Backend for Platform {
         job: JobRequest,
     ) -> BoxFuture<'a, Result<JobView, ErrorReport>> {
         Box::pin(async move {
-            let supervisor = self.known(endpoint)?;
+            let supervisor = self.known(endpoint).map_err(|report| *report)?;
             if supervisor.lock().spec.kind == EndpointKind::LoadBalanced {
                 let text = format!("endpoint `{endpoint}` is load-balanced: it has routes, not a queue");
                 return Err(ErrorReport::new(Failure::NotFound, "NotFoundError", text));

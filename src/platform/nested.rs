@@ -88,16 +88,16 @@ async fn answer(call_id: u64, result: Result<Reply, ErrorReport>, frames: &mpsc:
 }
 
 /// Refuses a call that would wait for itself, or for too many others.
-pub(super) fn check_chain(chain: &[String], endpoint: &str) -> Result<(), ErrorReport> {
+pub(super) fn check_chain(chain: &[String], endpoint: &str) -> Result<(), Box<ErrorReport>> {
     let path = || chain.iter().map(String::as_str).chain([endpoint]).collect::<Vec<_>>().join(" → ");
     if chain.iter().any(|waiting| waiting == endpoint) {
         let text = format!("endpoint `{endpoint}` is called by a call that it waits for: {}", path());
-        return Err(ErrorReport::new(Failure::Cycle, "CallCycleError", text)
-            .with_hint("call the function with `.local(...)`, or break the circle"));
+        let report = ErrorReport::new(Failure::Cycle, "CallCycleError", text);
+        return Err(Box::new(report.with_hint("call the function with `.local(...)`, or break the circle")));
     }
     if chain.len() >= MAX_DEPTH {
         let text = format!("more than {MAX_DEPTH} calls wait for each other: {}", path());
-        return Err(ErrorReport::new(Failure::Cycle, "CallDepthError", text));
+        return Err(Box::new(ErrorReport::new(Failure::Cycle, "CallDepthError", text)));
     }
     Ok(())
 }

@@ -82,11 +82,11 @@ impl PlatformOptions {
             warm_spare: false,
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(SystemClock::default()),
-            init_timeout: Duration::from_secs(420),
+            init_timeout: Duration::from_mins(7),
             cancel_grace: Duration::from_secs(3),
             stop_grace: Duration::from_secs(3),
             load_retry_pause: Duration::from_secs(5),
-            request_wait: Duration::from_secs(120),
+            request_wait: Duration::from_mins(2),
         }
     }
 }

@@ -6,15 +6,16 @@ use bytes::Bytes;
 
 use super::clock::Moment;
 use crate::endpoint::JobStatus;
+use crate::endpoint::job::JobEvent;
 use crate::wire::backend::{JobRequest, JobView};
 use crate::wire::message::ErrorReport;
 
 /// How long the result of a `/run` job is kept.
-pub const RETENTION: Duration = Duration::from_secs(30 * 60);
+pub const RETENTION: Duration = Duration::from_mins(30);
 /// How long the result of a `/runsync` job is kept.
-pub const RETENTION_SYNC: Duration = Duration::from_secs(60);
+pub const RETENTION_SYNC: Duration = Duration::from_mins(1);
 /// How long a job lives from its submission on when its policy says nothing.
-pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+pub const DEFAULT_TTL: Duration = Duration::from_hours(24);
 
 /// A stored job.
 #[derive(Debug, Clone)]
@@ -68,16 +69,17 @@ pub enum Change {
 }
 
 impl Change {
-    /// Returns the state that the change leads to.
-    pub fn target(&self) -> JobStatus {
-        match self {
-            Self::Started { .. } | Self::Progress(_) => JobStatus::InProgress,
-            Self::Requeued => JobStatus::InQueue,
-            Self::Completed(_) => JobStatus::Completed,
-            Self::Failed(..) => JobStatus::Failed,
-            Self::TimedOut(_) => JobStatus::TimedOut,
-            Self::Cancelled => JobStatus::Cancelled,
-        }
+    /// Returns the event that it is in the table of transitions; progress is none.
+    pub fn event(&self) -> Option<JobEvent> {
+        Some(match self {
+            Self::Started { .. } => JobEvent::Taken,
+            Self::Requeued => JobEvent::Returned,
+            Self::Progress(_) => return None,
+            Self::Completed(_) => JobEvent::Succeeded,
+            Self::Failed(..) => JobEvent::Failed,
+            Self::TimedOut(_) => JobEvent::TimedOut,
+            Self::Cancelled => JobEvent::Cancelled,
+        })
     }
 }
 
@@ -104,18 +106,11 @@ impl JobRecord {
     /// Applies a change; a change that the state does not allow leaves the job as it is and
     /// returns `false`. Terminal states are final, so a late result cannot overwrite one.
     pub fn apply(&mut self, change: Change, now: Moment) -> bool {
-        let target = change.target();
-        let is_progress = matches!(change, Change::Progress(_));
-        let allowed = match self.status {
-            JobStatus::InQueue => {
-                !is_progress && !matches!(target, JobStatus::InQueue | JobStatus::Completed)
-            }
-            JobStatus::InProgress => is_progress || target != JobStatus::InProgress,
-            _ => false,
+        let next = match change.event() {
+            Some(event) => self.status.after(event),
+            None => Some(self.status).filter(|status| *status == JobStatus::InProgress),
         };
-        if !allowed {
-            return false;
-        }
+        let Some(next) = next else { return false };
         match change {
             Change::Started { worker } => {
                 self.worker = Some(worker);
@@ -136,8 +131,8 @@ impl JobRecord {
             }
             Change::Cancelled => self.output = None,
         }
-        self.status = target;
-        if target.is_terminal() {
+        self.status = next;
+        if next.is_terminal() {
             self.finished = Some(now);
             self.expires = now + if self.request.sync { RETENTION_SYNC } else { RETENTION };
         }

@@ -70,6 +70,12 @@ impl From<ErrorReport> for Refusal {
     }
 }
 
+impl From<Box<ErrorReport>> for Refusal {
+    fn from(report: Box<ErrorReport>) -> Self {
+        Self::from(*report)
+    }
+}
+
 fn bad_request(reason: impl std::fmt::Display) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, json!({ "error": format!("bad request: {reason}") }))
 }
@@ -209,7 +215,7 @@ fn milliseconds(parameters: &Parameters, name: &str) -> Result<Option<Duration>,
 
 fn wait_of(parameters: &Parameters) -> Result<Duration, Refusal> {
     let wait = milliseconds(parameters, "wait")?.unwrap_or(DEFAULT_WAIT);
-    Ok(wait.clamp(Duration::from_secs(1), Duration::from_secs(300)))
+    Ok(wait.clamp(Duration::from_secs(1), Duration::from_mins(5)))
 }
 
 async fn read_body(mut body: Body, limit_mib: usize) -> Result<Bytes, Refusal> {

@@ -106,10 +106,11 @@ impl JobStore for MemoryStore {
 
     fn change(&self, endpoint: &str, id: &str, change: Change, now: Moment) -> Result<JobRecord, StoreError> {
         self.with(endpoint, id, |entry, expiries| {
-            let (from, to) = (entry.record.status, change.target());
+            let (from, event) = (entry.record.status, change.event());
             let (expired, is_requeue) = (entry.record.expires, matches!(change, Change::Requeued));
             if !entry.record.apply(change, now) {
-                return Err(StoreError::Refused { id: id.to_owned(), from, to });
+                let change = event.map_or_else(|| "progress".to_owned(), |event| format!("{event:?}"));
+                return Err(StoreError::Refused { id: id.to_owned(), from, change });
             }
             if is_requeue {
                 entry.items.clear();

@@ -148,11 +148,11 @@ impl Supervisor {
                 match record.status {
                     crate::endpoint::JobStatus::Completed => state.completed += 1,
                     crate::endpoint::JobStatus::Failed | crate::endpoint::JobStatus::TimedOut => {
-                        state.failed += 1
+                        state.failed += 1;
                     }
                     _ => {}
                 }
-                self.tell(state, job, record.status.is_terminal());
+                Self::tell(state, job, record.status.is_terminal());
                 true
             }
             Err(error) => {
@@ -163,7 +163,7 @@ impl Supervisor {
     }
 
     /// Wakes those who watch a job.
-    pub(super) fn tell(&self, state: &mut State, job: &str, is_final: bool) {
+    pub(super) fn tell(state: &mut State, job: &str, is_final: bool) {
         if let Some(watcher) = state.watchers.get(job) {
             watcher.notify_waiters();
         }

@@ -116,15 +116,14 @@ async fn run_process(
         switch.kill();
     }
     drop(serving);
-    let ended = match ended {
-        Some(ended) => ended,
-        None => match timeout(AFTERMATH, &mut exit).await {
-            Ok(end) => end.unwrap_or(Exit::Unknown),
-            Err(_) => {
-                switch.kill();
-                exit.await.unwrap_or(Exit::Unknown)
-            }
-        },
+    if ended.is_none() {
+        ended = timeout(AFTERMATH, &mut exit).await.ok().map(|end| end.unwrap_or(Exit::Unknown));
+    }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        switch.kill();
+        exit.await.unwrap_or(Exit::Unknown)
     };
     frames.nested.abort();
     writing.abort();
@@ -217,10 +216,10 @@ impl Frames<'_> {
     }
 
     fn refused(&self, report: ErrorReport) {
-        let mut reason = format!("{}: {}", report.error_type, report.message);
-        if !report.traceback.is_empty() {
-            reason = report.traceback.clone();
-        }
+        let reason = match report.traceback.as_str() {
+            "" => format!("{}: {}", report.error_type, report.message),
+            traceback => traceback.to_owned(),
+        };
         self.supervisor.worker_refused(self.plan.number, report);
         let (endpoint, worker) = (self.supervisor.name.clone(), self.plan.id.clone());
         self.supervisor.shared.observer.event(Event::WorkerFailed { endpoint, worker, reason });

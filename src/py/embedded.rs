@@ -1,6 +1,7 @@
 //! The platform inside a script, a notebook or a test: in memory, started at the first call.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use super::cli::host_python;
 use super::endpoint::EndpointBase;
 use super::runtime::{self, Context};
 use crate::endpoint::{EndpointConfig, EndpointKind, Value};
+use crate::platform::options::{CommandLine, WorkerCommand};
 use crate::platform::{EndpointSpec, Event, Observer, Platform, PlatformOptions};
-use crate::requirements::{DepsMode, Environments, Progress, ProgressKind, Reporter};
+use crate::requirements::{DepsMode, Environments, Interpreter, Progress, ProgressKind, Reporter};
 use crate::wire::Backend;
 use crate::wire::message::{LoadHead, OutputStream, Source};
 
@@ -21,6 +23,9 @@ use crate::wire::message::{LoadHead, OutputStream, Source};
 const GRACE: Duration = Duration::from_secs(1);
 /// Idle time of an endpoint that leaves it to Runpod.
 const IDLE: Duration = Duration::from_mins(1);
+
+/// Variable that takes a script's command line to its workers, as a JSON list.
+const SCRIPT_ARGV: &str = "FLASH_SCRIPT_ARGV";
 
 /// `(endpoint, name, place, sys.path, callables)`; a place is `("script", file)`,
 /// `("module", root, module, file)` or `("value",)`.
@@ -41,11 +46,16 @@ pub(super) fn platform(py: Python<'_>) -> PyResult<Arc<dyn Backend>> {
 pub(super) fn declare(py: Python<'_>, declarations: Vec<Declaration<'_>>) -> PyResult<()> {
     let embedded = embedded(py)?;
     let mut specs: BTreeMap<String, EndpointSpec> = BTreeMap::new();
+    let argv: Vec<String> = py.import("sys")?.getattr("argv")?.extract().unwrap_or_default();
+    let argv = serde_json::Value::from(argv).to_string();
     for (endpoint, name, place, sys_path, callables) in declarations {
         let config = endpoint.config.clone();
         // Of two endpoints with one name the later one counts, as the later `def` of a name does.
-        let spec =
-            spec_of(name.clone(), &config, source_of(&place, sys_path), callables, &embedded.environments);
+        let source = source_of(&place, sys_path);
+        let mut spec = spec_of(name.clone(), &config, source, callables, &embedded.environments);
+        if let Source::Script { .. } = spec.load.source {
+            spec.load.env.insert(SCRIPT_ARGV.to_owned(), argv.clone());
+        }
         specs.insert(name, spec);
     }
     py.detach(|| embedded.platform.apply(specs.into_values().collect()));
@@ -73,12 +83,25 @@ fn embedded(py: Python<'_>) -> PyResult<&'static Embedded> {
     }
     Ok(context.embedded.get_or_init(|| {
         let _entered = context.handle().enter();
-        let options = PlatformOptions::new(host.clone());
+        let mut options = PlatformOptions::new(host.clone());
+        options.command = Arc::new(ScriptWorker(Arc::clone(&options.command)));
         Embedded {
             platform: Platform::new(options, Arc::new(Console(context))),
             environments: Environments::new(host, mode, Arc::new(Console(context))),
         }
     }))
+}
+
+/// Starts workers that preload nothing: a script's first call waits for its worker, and arguments
+/// that come as pickles need no pydantic.
+struct ScriptWorker(Arc<dyn WorkerCommand>);
+
+impl WorkerCommand for ScriptWorker {
+    fn command(&self, interpreter: &Interpreter) -> CommandLine {
+        let mut line = self.0.command(interpreter);
+        line.variables.insert("FLASH_WORKER_PRELOAD".to_owned(), OsString::new());
+        line
+    }
 }
 
 fn spec_of(

@@ -51,13 +51,10 @@ pub(super) fn context() -> PyResult<&'static Context> {
     let made = Box::into_raw(Box::new(Context::new()?));
     // A parent's context is left as it is: its threads are not in this process, and its locks may
     // be held for ever.
-    match CURRENT.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => {}
-        Err(_) => {
-            #[expect(unsafe_code, reason = "takes back the box that lost the race")]
-            // SAFETY: it was made above and never published.
-            drop(unsafe { Box::from_raw(made) });
-        }
+    if CURRENT.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        #[expect(unsafe_code, reason = "takes back the box that lost the race")]
+        // SAFETY: it was made above and never published.
+        drop(unsafe { Box::from_raw(made) });
     }
     existing().ok_or_else(|| PyRuntimeError::new_err("the runtime could not be made"))
 }
@@ -134,11 +131,11 @@ fn deliver(receiver: &mpsc::Receiver<Delivery>) {
 
 /// Returns an awaitable of the running loop. `future` runs on tokio; `finish` makes the result with
 /// the interpreter, unless the loop is closed by then.
-pub(super) fn awaitable<'py, T: Send + 'static>(
-    py: Python<'py>,
+pub(super) fn awaitable<T: Send + 'static>(
+    py: Python<'_>,
     future: impl Future<Output = T> + Send + 'static,
     finish: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<Bound<'_, PyAny>> {
     let context = context()?;
     let locals = TaskLocals::with_running_loop(py)?;
     let event_loop = locals.event_loop(py).unbind();

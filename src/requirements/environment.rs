@@ -14,9 +14,9 @@ use super::index::IndexSettings;
 use super::install::{self, Made, Recipe, Steps};
 use super::installed;
 use super::mode::DepsMode;
+use super::process::Children;
 use super::progress::{Progress, ProgressKind, Reporter};
 use super::requirement::RequirementSet;
-use super::uv::Children;
 use super::{EnvironmentState, Interpreter};
 
 /// How many environments are made at a time; `uv` itself uses all cores.
@@ -98,7 +98,7 @@ impl Environments {
         match self.decide(endpoint, dependencies, project) {
             Ok(receiver) => receiver,
             Err(error) => {
-                self.shared.tell(&[endpoint.to_owned()], ProgressKind::Failed, error.to_string());
+                self.shared.tell_failure(&[endpoint.to_owned()], &error);
                 let (sender, receiver) = watch::channel(failed(&error));
                 let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                 refused.insert(endpoint.to_owned(), sender);
@@ -198,7 +198,7 @@ impl Shared {
             Ok(Made::Host) => self.host_ready(),
             Err(error) => {
                 if !matches!(error, EnvironmentError::Interrupted) {
-                    self.tell(&job.endpoints(), ProgressKind::Failed, error.to_string());
+                    self.tell_failure(&job.endpoints(), &error);
                 }
                 failed(&error)
             }
@@ -208,6 +208,13 @@ impl Shared {
 
     fn host_ready(&self) -> EnvironmentState {
         EnvironmentState::Ready(Interpreter { python: self.host.executable.clone(), is_host: true })
+    }
+
+    fn tell_failure(&self, endpoints: &[String], error: &EnvironmentError) {
+        self.tell(endpoints, ProgressKind::Failed, error.to_string());
+        if let Some(hint) = error.hint() {
+            self.tell(endpoints, ProgressKind::Notice, format!("hint: {hint}"));
+        }
     }
 
     fn tell(&self, endpoints: &[String], kind: ProgressKind, text: String) {

@@ -8,9 +8,10 @@ use super::error::EnvironmentError;
 use super::host::HostPython;
 use super::index::IndexSettings;
 use super::installed;
+use super::process::Children;
 use super::requirement::{RequirementSet, summary};
 use super::size;
-use super::uv::{Children, Uv, UvFailure};
+use super::uv::{Uv, UvFailure};
 
 /// For attempts that another way follows: whoever has no network should not wait for all retries.
 const ONE_RETRY: [(&str, &str); 1] = [("UV_HTTP_RETRIES", "1")];

@@ -12,6 +12,7 @@ pub mod index;
 pub mod install;
 pub mod installed;
 pub mod mode;
+pub mod process;
 pub mod progress;
 pub mod requirement;
 pub mod size;

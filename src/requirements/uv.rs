@@ -3,17 +3,14 @@
 //! Only verbs whose form is stable are used, always without progress bars and colour; the exit
 //! status says what kind of failure it was, and the text is for people.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::{Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use super::error::EnvironmentError;
 use super::host::HostPython;
 use super::index::IndexSettings;
+use super::process::Children;
 use super::system::{find_on_path, is_executable};
 
 /// First version with everything that is used here.
@@ -61,38 +58,6 @@ pub struct UvFailure {
     pub stderr: String,
 }
 
-/// Processes under way, so that they can be ended when `flash` stops.
-#[derive(Debug, Default)]
-pub struct Children {
-    state: Mutex<Running>,
-}
-
-#[derive(Debug, Default)]
-struct Running {
-    groups: BTreeSet<u32>,
-    is_closed: bool,
-}
-
-impl Children {
-    /// Ends all that runs, and starts nothing any more.
-    pub fn close(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.is_closed = true;
-        for group in &state.groups {
-            let pid = i32::try_from(*group).ok().and_then(rustix::process::Pid::from_raw);
-            if let Some(pid) = pid {
-                // It may have ended by itself.
-                let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-            }
-        }
-    }
-
-    /// Whether `close` was called.
-    pub fn is_closed(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_closed
-    }
-}
-
 impl Uv {
     /// Finds `uv`: `FLASH_UV`, beside the host's Python, on `PATH`, then in the package `uv`.
     pub fn find(host: &HostPython, settings: IndexSettings) -> Result<Self, EnvironmentError> {
@@ -110,9 +75,6 @@ impl Uv {
     }
 
     /// Runs `uv` to its end and returns what it printed.
-    ///
-    /// It gets its own process group, and dies with the calling thread on Linux, so that a killed
-    /// `flash` leaves no installer behind.
     pub fn run<I, S>(
         &self,
         arguments: I,
@@ -134,38 +96,11 @@ impl Uv {
             |name: &str| std::env::var_os(name).is_some() || self.settings.variables.contains_key(name);
         command.envs(variables.iter().copied().filter(|(name, _)| !is_set(name)));
         command.envs(&self.settings.variables).env("NO_PROXY", no_proxy());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        die_with_parent(&mut command);
-
-        let start = |source| EnvironmentError::Start { path: self.path.clone(), source };
-        let mut state = children.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.is_closed {
-            return Err(EnvironmentError::Interrupted);
+        let finished = children.run(&mut command, input)?;
+        if finished.status.success() {
+            return Ok(Ok(UvOutput { stdout: finished.stdout, stderr: finished.stderr }));
         }
-        let mut child = command.spawn().map_err(start)?;
-        let group = child.id();
-        state.groups.insert(group);
-        drop(state);
-
-        if let Some(mut stdin) = child.stdin.take() {
-            // A failure of `uv` before it has read everything is told by its exit status.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        let (stdout, stderr) = read_both(child.stdout.take(), child.stderr.take());
-        // Not reaped before it is out of the list: a process ID in the list is never another's.
-        let mut state = children.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let status = child.wait().map_err(start)?;
-        state.groups.remove(&group);
-        let is_closed = state.is_closed;
-        drop(state);
-
-        if status.success() {
-            return Ok(Ok(UvOutput { stdout, stderr }));
-        }
-        if is_closed {
-            return Err(EnvironmentError::Interrupted);
-        }
-        Ok(Err(UvFailure { code: status.code(), stderr }))
+        Ok(Err(UvFailure { code: finished.status.code(), stderr: finished.stderr }))
     }
 
     /// `--no-index`, where pip's settings ask for it.
@@ -292,37 +227,6 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
     let mut parts = version.split(['.', '+', '-']).map(|part| part.parse::<u32>().ok());
     Some((parts.next()??, parts.next()??, parts.next().flatten().unwrap_or(0)))
 }
-
-/// Reads both streams to their end, without either blocking the other.
-fn read_both(stdout: Option<impl Read + Send>, stderr: Option<impl Read + Send>) -> (String, String) {
-    fn read(stream: Option<impl Read>) -> String {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            // What came before a broken pipe is still worth showing.
-            let _ = stream.read_to_end(&mut bytes);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-    std::thread::scope(|scope| {
-        let errors = scope.spawn(|| read(stderr));
-        let output = read(stdout);
-        (output, errors.join().unwrap_or_default())
-    })
-}
-
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "the parent-death signal can only be set between fork and exec")]
-fn die_with_parent(command: &mut Command) {
-    use rustix::process::{Signal, set_parent_process_death_signal};
-    // SAFETY: the closure runs in the forked child before `exec`; it makes one system call and
-    // touches no memory, lock or allocator of the parent.
-    unsafe {
-        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with_parent(_command: &mut Command) {}
 
 #[cfg(test)]
 mod tests {

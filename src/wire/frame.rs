@@ -295,3 +295,109 @@ fn parse_lengths(bytes: &[u8]) -> Result<Vec<usize>, WireError> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn frame(kind: FrameKind, flags: u16, call_id: u64, head: &[u8], buffers: &[Vec<u8>]) -> Frame {
+        Frame {
+            kind,
+            flags,
+            call_id,
+            head: Bytes::copy_from_slice(head),
+            buffers: buffers.iter().map(|buffer| Bytes::copy_from_slice(buffer)).collect(),
+        }
+    }
+
+    fn encoded(frame: &Frame) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        frame.write_to(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Frame, WireError> {
+        block_on(Frame::read_from(&mut &*bytes))
+    }
+
+    fn kinds() -> impl Strategy<Value = FrameKind> {
+        (1u8..=11).prop_filter_map("a kind", FrameKind::from_byte)
+    }
+
+    proptest! {
+        #[test]
+        fn frame_written_is_read_back_by_both_sides(
+            kind in kinds(), flags: u16, call_id: u64,
+            head in prop::collection::vec(any::<u8>(), 0..300),
+            buffers in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5000), 0..5),
+        ) {
+            let sent = frame(kind, flags, call_id, &head, &buffers);
+            let bytes = encoded(&sent);
+            let mut again = Vec::new();
+            block_on(sent.write_to_async(&mut again)).unwrap();
+            prop_assert_eq!(&again, &bytes);
+            let got = read(&bytes).unwrap();
+            prop_assert_eq!((got.kind, got.flags, got.call_id), (kind, flags, call_id));
+            prop_assert_eq!((&got.head, &got.buffers), (&sent.head, &sent.buffers));
+            let mut rest = &bytes[..];
+            let (header, got_head, lengths) = read_prefix(&mut rest).unwrap();
+            prop_assert_eq!((header.kind, header.flags, header.call_id), (kind, flags, call_id));
+            prop_assert_eq!(&got_head, &head);
+            prop_assert_eq!(lengths, buffers.iter().map(Vec::len).collect::<Vec<_>>());
+            prop_assert_eq!(rest, buffers.concat());
+        }
+
+        #[test]
+        fn frame_cut_short_is_an_error_and_never_a_frame(
+            head in prop::collection::vec(any::<u8>(), 0..20),
+            buffers in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..4),
+            cut: prop::sample::Index,
+        ) {
+            let bytes = encoded(&frame(FrameKind::Call, 0, 1, &head, &buffers));
+            let cut = cut.index(bytes.len());
+            let is_closed = matches!(read(&bytes[..cut]), Err(WireError::Closed));
+            prop_assert!(read(&bytes[..cut]).is_err());
+            prop_assert!(cut > 0 || is_closed);
+        }
+
+        #[test]
+        fn frame_of_any_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes);
+            let _ = read_prefix(&mut &bytes[..]);
+        }
+    }
+
+    #[rstest]
+    #[case(0, b'X', "not a frame")]
+    #[case(2, 9, "frame version 9 is not 1")]
+    #[case(3, 200, "unknown kind")]
+    #[case(19, 0xff, "head too long")]
+    #[case(31, 0xff, "buffer too long")]
+    fn header_that_is_malformed_says_why(#[case] at: usize, #[case] byte: u8, #[case] expected: &str) {
+        let mut bytes = encoded(&frame(FrameKind::Call, 0, 1, b"head", &[vec![1]]));
+        bytes[at] = byte;
+        for error in [read(&bytes).unwrap_err(), read_prefix(&mut &bytes[..]).unwrap_err()] {
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn buffer_that_does_not_fit_in_memory_is_an_error() {
+        let mut bytes = encoded(&frame(FrameKind::Call, 0, 1, b"", &[vec![1]]));
+        bytes[HEADER_LEN..HEADER_LEN + 8].copy_from_slice(&MAX_BUFFER.to_le_bytes());
+        assert!(read(&bytes).is_err());
+    }
+
+    #[test]
+    fn frame_with_too_many_buffers_is_refused_before_it_is_sent() {
+        let buffers = vec![Bytes::new(); usize::from(u16::MAX) + 1];
+        assert!(Frame::new(FrameKind::Call, 1, &(), buffers).is_err());
+    }
+}

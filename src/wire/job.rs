@@ -181,10 +181,10 @@ pub fn status_json(view: &JobView) -> Vec<u8> {
             fields.insert(key.to_owned(), value);
         }
     }
-    if view.status == JobStatus::InQueue {
-        if let Some(waiting) = &view.waiting_for {
-            fields.insert("waitingFor".to_owned(), waiting.clone().into());
-        }
+    if let Some(waiting) = &view.waiting_for
+        && view.status == JobStatus::InQueue
+    {
+        fields.insert("waitingFor".to_owned(), waiting.clone().into());
     }
     let mut text = Value::Object(fields).to_string().into_bytes();
     let details = view.error.as_ref().and_then(error_details).map(|details| details.to_string().into());

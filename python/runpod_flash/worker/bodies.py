@@ -86,23 +86,21 @@ def _as_it_is(function: Callable[..., Any], inputs: Inputs, invoke: Invoke) -> C
     return _dress(call, function, inputs, inputs.parameters)
 
 
-def _multipart(
-    function: Callable[..., Any], inputs: Inputs, in_path: set[str], invoke: Invoke
-) -> Callable[..., Any]:
+def _multipart(function: Callable[..., Any], inputs: Inputs, in_path: set[str], invoke: Invoke) -> Callable[..., Any]:
     marked = []
     for each in inputs.parameters:
         if each.name not in in_path:
             mark = File if _bare(each.annotation) is bytes else Form
             annotation = str if each.annotation is each.empty else each.annotation
-            each = each.replace(default=mark(... if each.default is each.empty else each.default), annotation=annotation)
+            each = each.replace(
+                default=mark(... if each.default is each.empty else each.default), annotation=annotation
+            )
         marked.append(each)
     inputs.parameters = marked
     return _as_it_is(function, inputs, invoke)
 
 
-def _json_object(
-    function: Callable[..., Any], inputs: Inputs, in_path: set[str], invoke: Invoke
-) -> Callable[..., Any]:
+def _json_object(function: Callable[..., Any], inputs: Inputs, in_path: set[str], invoke: Invoke) -> Callable[..., Any]:
     path_parameters = [each for each in inputs.parameters if each.name in in_path]
     everything = inputs.parameters
     inputs.parameters = [each for each in everything if each.name not in in_path]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from runpod_flash import _context
 
 from . import describe, encoding, loader, output, report
-from .report import Refused, failure
+from .report import RefusedError, failure
 from .validation import Inputs, invalid, parse_json
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ class Calls:
         self._running[call_id] = call
         if head["input"]["kind"] == "http":
             if self._http is None:
-                self.fail(call, failure("not_found", "LookupError", f"endpoint `{self.program.endpoint}` has no routes"))
+                self.fail(
+                    call, failure("not_found", "LookupError", f"endpoint `{self.program.endpoint}` has no routes")
+                )
             else:
                 self._create_task(call, self._http.serve(call))
         else:
@@ -137,7 +139,9 @@ class Calls:
             if is_async(function) or self.program.max_concurrency == 1:
                 self._settle(call, function(*positional, **named))
             else:
-                self.executor().submit(call.context.copy().run, self._call_in_thread, call, partial(function, *positional, **named))
+                self.executor().submit(
+                    call.context.copy().run, self._call_in_thread, call, partial(function, *positional, **named)
+                )
         except BaseException as error:
             self.fail_with(call, error)
 
@@ -181,7 +185,7 @@ class Calls:
         for item in items:
             if call.is_cancelled:
                 items.close()  # type: ignore[attr-defined]
-                raise Refused(cancelled())
+                raise RefusedError(cancelled())
             if call.head["stream"]:
                 self._chunk(call, item)
             else:
@@ -213,7 +217,7 @@ class Calls:
             self.answer(call, collected)
 
     def answer(self, call: Call, result: Any) -> None:
-        """End a call with its result; raises `Refused` when it cannot be encoded."""
+        """End a call with its result; raises `RefusedError` when it cannot be encoded."""
         if call.is_json:
             kind, buffers = "json", [encoding.to_json(result)]
         else:
@@ -229,7 +233,7 @@ class Calls:
 
     def report_of(self, error: BaseException) -> dict[str, Any]:
         """Return the report of what a call raised."""
-        if isinstance(error, Refused):
+        if isinstance(error, RefusedError):
             return error.report
         found = report.raised(error)
         if isinstance(error, SystemExit):
@@ -284,7 +288,7 @@ class Calls:
         except Exception as error:
             found = report.raised(error)
             found["message"] = f"the arguments cannot be unpickled in the worker: {report.message_of(error)}"
-            raise Refused(found) from None
+            raise RefusedError(found) from None
         name = call.head["callable"]
         top, _, method = name.partition(".")
         if function is not None:
@@ -305,7 +309,7 @@ class Calls:
         name = call.head["callable"]
         if not name:
             if len(self.program.callables) != 1:
-                raise Refused(self._not_found(name))
+                raise RefusedError(self._not_found(name))
             (name,) = self.program.callables
         top, _, method = name.partition(".")
         target = self._served(name, top)
@@ -321,7 +325,7 @@ class Calls:
     def _served(self, name: str, top: str) -> Any:
         target = self.program.callables.get(name) or self.program.callables.get(top)
         if target is None:
-            raise Refused(self._not_found(name))
+            raise RefusedError(self._not_found(name))
         return target
 
     def _not_found(self, name: str) -> dict[str, Any]:
@@ -355,8 +359,9 @@ class Calls:
         if not callable(method):
             listed = ", ".join(loader.methods_of(cls))
             text = f"`{cls.__name__}` has no public method `{name}`; it has: {listed}"
-            raise Refused(failure("not_found", "AttributeError", text))
-        return method
+            raise RefusedError(failure("not_found", "AttributeError", text))
+        bound: Callable[..., Any] = method
+        return bound
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -364,7 +369,7 @@ def is_async(function: Callable[..., Any]) -> bool:
     while isinstance(function, partial):
         function = function.func
     if not inspect.isroutine(function):
-        function = getattr(type(function), "__call__", function)
+        function = type(function).__call__
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 

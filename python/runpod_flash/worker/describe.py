@@ -23,9 +23,7 @@ ITERATORS = (
 )
 
 
-def callables(
-    program: loader.Program, inputs: Callable[[Callable[..., Any], str], Inputs]
-) -> list[dict[str, Any]]:
+def callables(program: loader.Program, inputs: Callable[[Callable[..., Any], str], Inputs]) -> list[dict[str, Any]]:
     """Return one ``CallableDescription`` for each function and each public method."""
     found = []
     for name, value in program.callables.items():

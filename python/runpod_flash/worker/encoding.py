@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
-from .report import Refused, failure, message_of
+from .report import RefusedError, failure, message_of
 
 #: Buffers smaller than this are cheaper inside the pickle.
 OUT_OF_BAND = 4096
@@ -35,7 +35,7 @@ def to_pickle(result: Any) -> list[Any]:
 
         return _dump(cloudpickle.dumps, result)
     except Exception as error:
-        raise Refused(
+        raise RefusedError(
             failure(
                 "unencodable",
                 "PicklingError",
@@ -64,16 +64,16 @@ def to_json(result: Any) -> bytes:
     try:
         return _dump_json(result)
     except (TypeError, ValueError, RecursionError, AttributeError) as error:
-        raise Refused(_unencodable(result, error)) from None
+        raise RefusedError(_unencodable(result, error)) from None
 
 
 def refuse_not_finite(result: Any) -> None:
-    """Raise `Refused` for NaN and infinities, which FastAPI would turn into null, or fail on."""
+    """Raise `RefusedError` for NaN and infinities, which FastAPI would turn into null, or fail on."""
     try:
         json.dumps(result, allow_nan=False, skipkeys=True, default=_inside)
     except ValueError as error:
         if "JSON compliant" in str(error):
-            raise Refused(_unencodable(result, error)) from None
+            raise RefusedError(_unencodable(result, error)) from None
     except Exception:
         # What FastAPI makes of it is FastAPI's business.
         return
@@ -116,15 +116,17 @@ def _unencodable(result: Any, error: Exception) -> dict[str, Any]:
         what = "is text that UTF-8 cannot carry"
     else:
         kind = type(value)
-        what = f"is a `{kind.__qualname__}`" if kind.__module__ == "builtins" else f"is a `{kind.__module__}.{kind.__qualname__}`"
+        what = (
+            f"is a `{kind.__qualname__}`"
+            if kind.__module__ == "builtins"
+            else f"is a `{kind.__module__}.{kind.__qualname__}`"
+        )
     hint = "convert it before returning it"
     if hasattr(value, "tolist"):
         hint = "return `.tolist()` of it"
     elif isinstance(value, float):
         hint = "return None, or text, in its place"
-    return failure(
-        "unencodable", "ValueError", f"the result cannot be sent as JSON: `{path}` {what}", hint=hint
-    )
+    return failure("unencodable", "ValueError", f"the result cannot be sent as JSON: `{path}` {what}", hint=hint)
 
 
 def _find(value: Any, path: str, depth: int) -> tuple[str, Any]:
@@ -141,7 +143,10 @@ def _find(value: Any, path: str, depth: int) -> tuple[str, Any]:
 
 def _parts(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        return [(f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]", part) for key, part in value.items()]
+        return [
+            (f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]", part)
+            for key, part in value.items()
+        ]
     if isinstance(value, (list, tuple)):
         return [(f"[{index}]", part) for index, part in enumerate(value)]
     fields = getattr(type(value), "model_fields", None) or getattr(type(value), "__dataclass_fields__", None)

@@ -24,7 +24,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from . import bodies, encoding, loader, report
+from . import bodies, encoding, loader
 
 if TYPE_CHECKING:
     from .calls import Call, Calls
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FORM = "application/x-www-form-urlencoded"
 
 
-class HandlerExit(Exception):
+class HandlerExitError(Exception):
     """A handler raised what would end the event loop (``SystemExit``, ``KeyboardInterrupt``)."""
 
 
@@ -119,7 +119,7 @@ class HttpServer:
                 if inspect.isawaitable(result):
                     result = await result
         except (SystemExit, KeyboardInterrupt) as error:
-            raise HandlerExit from error
+            raise HandlerExitError from error
         if not isinstance(result, Response):
             encoding.refuse_not_finite(result)
         return result
@@ -127,7 +127,11 @@ class HttpServer:
     async def _run_sync(self, job: Callable[[], Any]) -> Any:
         """Run a sync function on the main thread, or in the pool of a concurrent endpoint."""
         loop = asyncio.get_running_loop()
-        run = partial(contextvars.copy_context().run, _outcome, job)
+        context = contextvars.copy_context()
+
+        def run() -> tuple[Any, BaseException | None]:
+            return context.run(_outcome, job)
+
         if self._program.max_concurrency > 1:
             result, error = await loop.run_in_executor(self._calls.executor(), run)
         else:
@@ -145,7 +149,7 @@ class HttpServer:
         return result
 
     async def _on_error(self, _request: Request, error: Exception) -> Response:
-        if isinstance(error, HandlerExit) and error.__cause__ is not None:
+        if isinstance(error, HandlerExitError) and error.__cause__ is not None:
             found = self._calls.report_of(error.__cause__)
         else:
             found = self._calls.report_of(error)
@@ -240,7 +244,9 @@ async def as_json(request: Request) -> Request:
 
 
 def _with_body(request: Request, body: bytes) -> Request:
-    kept = [(name, value) for name, value in request.scope["headers"] if name not in (b"content-type", b"content-length")]
+    kept = [
+        (name, value) for name, value in request.scope["headers"] if name not in (b"content-type", b"content-length")
+    ]
     headers = [*kept, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     request.scope["headers"] = headers
     changed = Request(request.scope, request.receive)

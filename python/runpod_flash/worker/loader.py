@@ -6,14 +6,17 @@ in a program of its own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import sys
 import types
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from runpod_flash import _context
@@ -82,17 +85,19 @@ def _load_source(source: dict[str, Any]) -> types.ModuleType | None:
     kind = source["kind"]
     if kind == "module":
         sys.path.insert(0, source["root"])
-        with _loading():
+        with _Loading():
             return load_module(source["module"], source["file"])
     sys.path[:] = source["sys_path"]
     importlib.invalidate_caches()
     if kind == "script":
-        with _loading():
+        # The script's command line: module-level code may parse it.
+        sys.argv[:] = json.loads(os.environ.pop("FLASH_SCRIPT_ARGV", "null")) or [source["file"]]
+        with _Loading():
             return load_script(source["file"])
     return None
 
 
-class _loading:
+class _Loading:
     """Marks that user code loads: a decorated call made meanwhile ends the load."""
 
     def __enter__(self) -> None:
@@ -107,53 +112,65 @@ def load_module(name: str, file: str) -> types.ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and _is_same_file(getattr(loaded, "__file__", None), file):
         return loaded
-    if loaded is None and all(part.isidentifier() for part in name.split(".")):
-        spec = importlib.util.find_spec(name)
-        if spec is not None and _is_same_file(spec.origin, file):
-            try:
-                return importlib.import_module(name)
-            except _context.LoadStopped:
-                # The import system has dropped the half-loaded module; run it under our own rules.
-                pass
-    return _execute(name, file, replaces=loaded is None)
-
-
-def _execute(name: str, file: str, *, replaces: bool) -> types.ModuleType:
-    """Run ``file`` as module ``name`` when the import system cannot find it by that name."""
-    parent, _, _ = name.rpartition(".")
+    parent, _, last = name.rpartition(".")
     if parent:
         _ensure_package(parent, os.path.dirname(file))
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = _find_spec(name) if loaded is None else None
+    if spec is None or not _is_same_file(spec.origin, file):
+        # A file name that is no module name, or one that hides a module of the same name.
+        spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load {file!r} as Python source", name=name, path=file)
     module = importlib.util.module_from_spec(spec)
-    if replaces:
+    if loaded is None:
         # A module of the standard library that is in use keeps its name.
         sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except _context.LoadStopped:
+        # The names bound so far are what is served.
         pass
     except BaseException:
-        if replaces:
+        if loaded is None:
             sys.modules.pop(name, None)
         raise
+    if parent in sys.modules:
+        setattr(sys.modules[parent], last, module)
     return module
 
 
 def _ensure_package(name: str, folder: str) -> None:
-    """Make parent package ``name`` exist: imported where it can be, else an empty one."""
+    """Make parent package ``name`` exist: imported where it has an ``__init__``, else an empty one.
+
+    Never left to the import system's namespace packages: looking into one inside another inside
+    another takes it exponential time.
+    """
     if name in sys.modules:
         return
-    parent, _, _ = name.rpartition(".")
+    parent, _, last = name.rpartition(".")
     if parent:
         _ensure_package(parent, os.path.dirname(folder))
-    if all(part.isidentifier() for part in name.split(".")) and importlib.util.find_spec(name) is not None:
+    spec = _find_spec(name)
+    if spec is not None and spec.has_location:
         importlib.import_module(name)
         return
     package = types.ModuleType(name)
-    package.__path__ = [folder]
+    found = spec.submodule_search_locations if spec is not None else None
+    package.__path__ = list(dict.fromkeys([folder, *(found or [])]))
     sys.modules[name] = package
+    if parent:
+        setattr(sys.modules[parent], last, package)
+
+
+def _find_spec(name: str) -> ModuleSpec | None:
+    """Return where the import system finds ``name``, whose parent is imported already."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        return None
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        # The parent is a module, not a package.
+        return None
 
 
 def load_script(file: str) -> types.ModuleType:
@@ -166,10 +183,8 @@ def load_script(file: str) -> types.ModuleType:
     sys.modules["__main__"] = module
     with open(file, "rb") as stream:
         code = compile(stream.read(), file, "exec")
-    try:
+    with contextlib.suppress(_context.LoadStopped):
         exec(code, module.__dict__)
-    except _context.LoadStopped:
-        pass
     for value in list(module.__dict__.values()):
         _adopt(value)
     return module
@@ -216,8 +231,4 @@ def _named(module: types.ModuleType, name: str) -> Any:
 
 def methods_of(cls: type) -> list[str]:
     """Return the public methods that a class itself defines, in the order of the source."""
-    return [
-        name
-        for name, value in vars(cls).items()
-        if not name.startswith("_") and inspect.isfunction(value)
-    ]
+    return [name for name, value in vars(cls).items() if not name.startswith("_") and inspect.isfunction(value)]

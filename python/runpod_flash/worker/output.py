@@ -147,7 +147,9 @@ def forked(descriptor: int) -> None:
 
 def _restore() -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        setattr(sys, name, open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1))
+        raw = io.FileIO(descriptor, "w", closefd=False)
+        text = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+        setattr(sys, name, text)
 
 
 def _close(link: Any) -> None:

@@ -26,7 +26,7 @@ CHAIN_LIMIT = 20
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """Ends a call with a report that is already made."""
 
     def __init__(self, report: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .report import Refused, failure
+from .report import RefusedError, failure
 
 Errors = list[dict[str, Any]]
 
@@ -24,13 +24,13 @@ EMPTY_INPUT = (
 )
 
 
-def invalid(detail: Any) -> Refused:
+def invalid(detail: Any) -> RefusedError:
     """Return the refusal of an input; ``detail`` is FastAPI's list, or a text."""
     if isinstance(detail, str):
         message = detail
     else:
         message = "; ".join(f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}" for error in detail)
-    return Refused(failure("invalid_input", "ValidationError", message, detail=detail))
+    return RefusedError(failure("invalid_input", "ValidationError", message, detail=detail))
 
 
 def parse_json(text: bytes) -> Any:
@@ -107,7 +107,7 @@ class Inputs:
         return self._model
 
     def bind(self, value: Any) -> tuple[list[Any], dict[str, Any]]:
-        """Return positional and keyword arguments for an input; raises `Refused`."""
+        """Return positional and keyword arguments for an input; raises `RefusedError`."""
         is_dict = isinstance(value, dict)
         names = {each.name for each in self.parameters}
         is_explicitly_empty = is_dict and EMPTY_KEY in value and EMPTY_KEY not in names
@@ -161,7 +161,9 @@ class Inputs:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    model = create_model(self.title, __config__=config, __module__=self.module or __name__, **fields(lenient))
+                    model = create_model(
+                        self.title, __config__=config, __module__=self.module or __name__, **fields(lenient)
+                    )
                     if model.__pydantic_complete__ or lenient or model.model_rebuild(raise_errors=False):
                         return model
             except Exception:
@@ -203,7 +205,9 @@ class Inputs:
         raise invalid(_detail(errors, ("body", "input")))
 
     def _knows_keys(self, value: dict[str, Any]) -> bool:
-        return any(not set(value).isdisjoint(part.get("properties", ())) for part in self.schema().get("$defs", {}).values())
+        return any(
+            not set(value).isdisjoint(part.get("properties", ())) for part in self.schema().get("$defs", {}).values()
+        )
 
     def arguments(self, found: Any) -> tuple[list[Any], dict[str, Any]]:
         """Return positional and keyword arguments; defaults are left to the function."""

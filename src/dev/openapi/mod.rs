@@ -7,6 +7,7 @@ mod example;
 mod schemas;
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
@@ -39,7 +40,7 @@ pub(super) fn document(table: &Table, describe: &dyn Describe, problems: &[Strin
     let mut description =
         format!("Served by `flash run` on this machine. Version {}.", env!("CARGO_PKG_VERSION"));
     for problem in problems {
-        description.push_str(&format!("\n\n```text\n{problem}\n```"));
+        let _ = write!(description, "\n\n```text\n{problem}\n```");
     }
     let Builder { schemas, paths, .. } = builder;
     json!({
@@ -69,10 +70,10 @@ fn summary_of(config: &EndpointConfig) -> String {
         config.workers.max
     );
     if config.max_concurrency > 1 {
-        text.push_str(&format!(" · {} at a time", config.max_concurrency));
+        let _ = write!(text, " · {} at a time", config.max_concurrency);
     }
     if !config.dependencies.is_empty() {
-        text.push_str(&format!(" · needs {}", config.dependencies.join(", ")));
+        let _ = write!(text, " · needs {}", config.dependencies.join(", "));
     }
     text
 }
@@ -108,7 +109,7 @@ impl Builder {
         if !description.is_empty() {
             description.push_str("\n\n");
         }
-        description.push_str(&format!("Endpoint `{}`: {}", endpoint.name, summary_of(&endpoint.config)));
+        let _ = write!(description, "Endpoint `{}`: {}", endpoint.name, summary_of(&endpoint.config));
         let id = self.unique(&format!("{}_{}", endpoint.name, route.function));
         operation["tags"] = json!([endpoint.name]);
         operation["summary"] = summary.into();

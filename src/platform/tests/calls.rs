@@ -8,7 +8,7 @@ use super::*;
 #[tokio::test]
 async fn call_reaches_a_worker_and_its_buffers_come_back() {
     let fixture = Fixture::new(vec![spec("e")]);
-    let mut call = python_call("e", "echo", json!(1));
+    let mut call = python_call("e", "echo", &json!(1));
     call.buffers = vec![Bytes::from(vec![1; 3_000_000]), Bytes::new(), Bytes::from_static(b"x")];
     let Ok(Reply::Value(buffers)) = fixture.platform.call(call.clone()).await else { panic!("no value") };
     assert_eq!(buffers, call.buffers);
@@ -34,7 +34,7 @@ async fn stream_of(
     callable: &str,
     input: Value,
 ) -> mpsc::Receiver<Result<Vec<Bytes>, ErrorReport>> {
-    let mut call = python_call("e", callable, input);
+    let mut call = python_call("e", callable, &input);
     call.head.stream = true;
     match fixture.platform.call(call).await {
         Ok(Reply::Stream(items)) => items,

@@ -138,6 +138,11 @@ fn load(link: &mut Link, head: &LoadHead) {
     link.send(&Frame::new(FrameKind::Ready, 0, &ready, Vec::new()).unwrap());
 }
 
+fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn raise(signal: rustix::process::Signal) -> ! {
     // Rust's own handler swallows the first SIGSEGV that no memory access caused.
     loop {
@@ -171,9 +176,9 @@ fn call(link: &Link, frame: &Frame) {
             }
             link.json(id, &input);
         }
-        "hang" => thread::sleep(Duration::from_secs(3600)),
+        "hang" => thread::sleep(Duration::from_hours(1)),
         "exit" => {
-            println!("about to exit");
+            say("about to exit");
             quit(3);
         }
         "segfault" => raise(rustix::process::Signal::SEGV),
@@ -197,12 +202,13 @@ fn call(link: &Link, frame: &Frame) {
             link.json(id, &values.into());
         }
         "print" => {
-            println!("{}", input.as_str().unwrap());
+            say(input.as_str().unwrap());
             link.json(id, &Value::Null);
         }
         "child" => {
-            let child = Command::new("sleep").arg("1000").spawn().unwrap();
+            let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
             link.json(id, &json!(child.id()));
+            let _ = child.wait();
         }
         "items" => {
             let is_json = head.input == Input::Json;

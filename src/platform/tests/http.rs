@@ -83,7 +83,7 @@ async fn request_without_a_worker_gives_up_after_two_minutes() {
     let options = PlatformOptions { clock: Arc::clone(&clock) as _, ..options() };
     let fixture = Fixture::with(options, vec![with_workers(balanced("lb"), 0, 0)]);
     let held = fixture.platform.request("lb", request("/x", b""));
-    let time = async { clock.advance(Duration::from_secs(120)) };
+    let time = async { clock.advance(Duration::from_mins(2)) };
     let (report, ()) = tokio::join!(held, time);
     assert!(report.unwrap_err().message.contains("no workers available"));
 }
@@ -96,7 +96,7 @@ async fn endpoint_of_one_kind_refuses_what_the_other_takes() {
         Failure::NotFound
     );
     assert_eq!(
-        fixture.platform.submit("lb", job("", json!(1))).await.unwrap_err().failure,
+        fixture.platform.submit("lb", job("", &json!(1))).await.unwrap_err().failure,
         Failure::NotFound
     );
 }

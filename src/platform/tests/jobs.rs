@@ -57,7 +57,7 @@ async fn job_ids_have_the_forms_of_runpod() {
     let (uuid, shard) = id.split_at(36);
     assert!(uuid::Uuid::parse_str(uuid).is_ok() && shard == "-u1", "{id}");
     let sync =
-        fixture.platform.submit("e", JobRequest { sync: true, ..job("echo", json!(1)) }).await.unwrap();
+        fixture.platform.submit("e", JobRequest { sync: true, ..job("echo", &json!(1)) }).await.unwrap();
     assert!(sync.id.starts_with("sync-"), "{}", sync.id);
 }
 
@@ -190,10 +190,10 @@ fn manual(specs: Vec<EndpointSpec>) -> (Fixture, Arc<ManualClock>) {
 async fn result_is_forgotten_after_its_retention() {
     let (fixture, clock) = manual(vec![spec("e")]);
     for (sync, retention) in [(false, RETENTION), (true, RETENTION_SYNC)] {
-        let request = JobRequest { sync, ..job("echo", json!(1)) };
+        let request = JobRequest { sync, ..job("echo", &json!(1)) };
         let id = fixture.platform.submit("e", request).await.unwrap().id;
         fixture.finished("e", &id).await;
-        clock.advance(retention - Duration::from_millis(1));
+        clock.advance(retention.saturating_sub(Duration::from_millis(1)));
         fixture.platform.endpoint("e").unwrap().tick();
         assert!(fixture.platform.status("e", &id).await.is_some());
         clock.advance(Duration::from_millis(1));
@@ -205,7 +205,7 @@ async fn result_is_forgotten_after_its_retention() {
 #[tokio::test]
 async fn job_is_forgotten_when_its_time_to_live_ends() {
     let (fixture, clock) = manual(vec![spec("e"), with_workers(spec("none"), 0, 0)]);
-    let request = || JobRequest { ttl: Some(Duration::from_secs(10)), ..job("sleep", json!(600_000)) };
+    let request = || JobRequest { ttl: Some(Duration::from_secs(10)), ..job("sleep", &json!(600_000)) };
     let running = fixture.platform.submit("e", request()).await.unwrap().id;
     fixture.started("e", &running).await;
     let waiting = fixture.platform.submit("none", request()).await.unwrap().id;
@@ -232,7 +232,7 @@ async fn job_life_can_be_shortened() {
 #[tokio::test]
 async fn job_of_low_priority_starts_no_worker_but_uses_one() {
     let fixture = Fixture::new(vec![spec("e")]);
-    let low = JobRequest { low_priority: true, ..job("echo", json!(1)) };
+    let low = JobRequest { low_priority: true, ..job("echo", &json!(1)) };
     let id = fixture.platform.submit("e", low).await.unwrap().id;
     let starting = |event: &Event| matches!(event, Event::WorkerStarting { .. });
     assert_eq!(fixture.log.count(starting), 0);

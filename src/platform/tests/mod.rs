@@ -75,9 +75,8 @@ impl Log {
                 seen.await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            panic!("no {what} in {:#?}", self.events.lock().unwrap());
-        }
+        let is_seen = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+        assert!(is_seen, "no {what} in {:#?}", self.events.lock().unwrap());
     }
 
     async fn until_event(&self, what: &str, is_it: impl Fn(&Event) -> bool) {
@@ -130,14 +129,14 @@ impl Fixture {
     }
 
     async fn call(&self, endpoint: &str, callable: &str, input: Value) -> Result<Value, ErrorReport> {
-        match self.platform.call(python_call(endpoint, callable, input)).await? {
+        match self.platform.call(python_call(endpoint, callable, &input)).await? {
             Reply::Value(buffers) => Ok(serde_json::from_slice(&buffers[0]).unwrap()),
             Reply::Stream(_) => panic!("a stream was not asked for"),
         }
     }
 
     async fn submit(&self, endpoint: &str, callable: &str, input: Value) -> String {
-        self.platform.submit(endpoint, job(callable, input)).await.unwrap().id
+        self.platform.submit(endpoint, job(callable, &input)).await.unwrap().id
     }
 
     async fn finished(&self, endpoint: &str, id: &str) -> JobView {
@@ -166,7 +165,7 @@ impl Fixture {
     }
 }
 
-fn python_call(endpoint: &str, callable: &str, input: Value) -> Call {
+fn python_call(endpoint: &str, callable: &str, input: &Value) -> Call {
     Call {
         head: CallHead {
             endpoint: endpoint.to_owned(),
@@ -180,7 +179,7 @@ fn python_call(endpoint: &str, callable: &str, input: Value) -> Call {
     }
 }
 
-fn job(callable: &str, input: Value) -> JobRequest {
+fn job(callable: &str, input: &Value) -> JobRequest {
     JobRequest {
         callable: callable.to_owned(),
         input: input.to_string().into(),
@@ -203,7 +202,7 @@ fn spec(name: &str) -> EndpointSpec {
         name: name.to_owned(),
         kind: EndpointKind::Queue,
         workers: Workers { min: 0, max: 1 },
-        idle_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_mins(1),
         execution_timeout: None,
         max_concurrency: 1,
         env: BTreeMap::new(),

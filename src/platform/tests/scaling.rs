@@ -72,7 +72,9 @@ async fn workers_beyond_what_the_machine_bears_are_held_back_and_it_is_said_once
         assert_eq!(fixture.call("b", "echo", json!(1)).await.unwrap(), json!(1));
     };
     let (results, ()) = tokio::join!(futures_util::future::join_all(calls), throttled);
-    results.into_iter().for_each(|result| drop(result.unwrap()));
+    for result in results {
+        result.unwrap();
+    }
     assert_eq!(fixture.log.count(|event| matches!(event, Event::Note { .. })), 1);
     assert_eq!(fixture.log.count(starting), 3);
 }

@@ -1,6 +1,6 @@
 //! The end: nothing is left behind.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -20,7 +20,7 @@ async fn shutdown_finishes_what_runs_and_leaves_no_process() {
     assert_eq!(fixture.platform.status("e", &waiting).await.unwrap().status, JobStatus::Cancelled);
     let report = fixture.call("e", "echo", json!(1)).await.unwrap_err();
     assert_eq!(report.failure, Failure::Cancelled);
-    assert!(fixture.platform.submit("e", job("echo", json!(1))).await.is_err());
+    assert!(fixture.platform.submit("e", job("echo", &json!(1))).await.is_err());
 }
 
 #[tokio::test]
@@ -40,10 +40,10 @@ async fn shutdown_called_twice_kills_at_once() {
     let pid = fixture.call("e", "pid", json!(null)).await.unwrap().as_u64().unwrap();
     let id = fixture.submit("e", "hang", json!(null)).await;
     fixture.started("e", &id).await;
-    let first = fixture.platform.shutdown(Duration::from_secs(3600));
+    let first = fixture.platform.shutdown(Duration::from_hours(1));
     let second = async {
         tokio::task::yield_now().await;
-        fixture.platform.shutdown(Duration::from_secs(3600)).await;
+        fixture.platform.shutdown(Duration::from_hours(1)).await;
     };
     tokio::time::timeout(PATIENCE, async { tokio::join!(first, second) }).await.unwrap();
     assert!(!is_alive(pid));
@@ -83,7 +83,8 @@ async fn server_process() {
     }
     let fixture = Fixture::new(vec![spec("e"), spec("f")]);
     for endpoint in ["e", "f"] {
-        println!("\npid {}", fixture.call(endpoint, "pid", json!(null)).await.unwrap());
+        let pid = fixture.call(endpoint, "pid", json!(null)).await.unwrap();
+        writeln!(std::io::stdout(), "\npid {pid}").unwrap();
     }
     let _ = fixture.call("f", "hang", json!(null)).await;
 }

@@ -1,0 +1,680 @@
+"""Scripts, notebooks and tests that await decorated functions: each runs as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def script(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> Script:
+    """Write a script and run it with `python app.py`."""
+
+    def write_and_run(
+        text: str, *arguments: str, env: dict[str, str] | None = None, name: str = "app.py"
+    ) -> subprocess.CompletedProcess[str]:
+        (tmp_path / name).write_text(textwrap.dedent(text))
+        return run(sys.executable, name, *arguments, cwd=tmp_path, env=env)
+
+    return write_and_run
+
+
+def lines(answer: subprocess.CompletedProcess[str]) -> list[str]:
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout.splitlines()
+
+
+def test_unguarded_script_runs_its_main_once(script: Script, tmp_path: Path) -> None:
+    answer = script(
+        """
+        import asyncio, os
+        from runpod_flash import Endpoint, GpuType
+
+        @Endpoint(name="hello-gpu", gpu=GpuType.NVIDIA_GEFORCE_RTX_4090)
+        async def hello():
+            return os.getpid()
+
+        @Endpoint(name="other")
+        def other():
+            return 5
+
+        async def main():
+            first = await hello()
+            print("elsewhere", first != os.getpid(), await hello() == first, await other())
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == ["elsewhere True True 5"]
+    assert answer.stderr == ""
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["app.py"]
+
+
+def test_function_sees_its_whole_module(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio, functools
+        from dataclasses import dataclass
+        from runpod_flash import Endpoint
+
+        FACTOR = 10
+
+        @dataclass
+        class Point:
+            x: int
+
+        def helper(value, default=FACTOR):
+            return value * default
+
+        def doubled(function):
+            @functools.wraps(function)
+            def wrapper(*args, **kwargs):
+                return 2 * function(*args, **kwargs)
+            return wrapper
+
+        @Endpoint(name="a")
+        @doubled
+        def below(x):
+            return helper(x)
+
+        @Endpoint(name="b")
+        def move(point: Point) -> Point:
+            return Point(point.x + 1)
+
+        def make(n):
+            @Endpoint(name="c")
+            def add(x):
+                return x + n + FACTOR
+            return add
+
+        async def main():
+            print(await below(1))
+            moved = await move(Point(1))
+            print(moved == Point(2), type(moved) is Point)
+            print(await make(5)(1))
+            print(await below(x=3))
+
+        if __name__ == "__main__":
+            asyncio.run(main())
+        """
+    )
+    assert lines(answer) == ["20", "True True", "16", "60"]
+
+
+def test_function_decorated_again_runs_what_was_decorated(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio, os
+        from runpod_flash import Endpoint
+
+        def tagged(function):
+            async def wrapper(*args):
+                return "outer", await function(*args)
+            return wrapper
+
+        @tagged
+        @Endpoint(name="a")
+        def plain(x):
+            return x
+
+        if __name__ == "__main__":
+            print(asyncio.run(plain(3)))
+        """
+    )
+    assert lines(answer) == ["('outer', 3)"]
+
+
+def test_class_keeps_one_instance_for_equal_constructor_arguments(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="counter")
+        class Counter:
+            def __init__(self, start, *, step=1):
+                self.value = start
+                self.step = step
+
+            def next(self):
+                self.value += self.step
+                return self.value
+
+            async def both(self, x):
+                return self.value, x
+
+            @staticmethod
+            def three():
+                return 3
+
+            @property
+            def current(self):
+                return self.value
+
+        async def main():
+            counter = Counter(10, step=2)
+            print(await counter.next(), await counter.next(), await Counter(10, step=2).next())
+            print(await Counter(0).next(), await counter.both(x=1), await counter.three())
+            for wrong in (lambda: Counter(), lambda: counter.missing, lambda: counter.current):
+                try:
+                    wrong()
+                except (TypeError, AttributeError) as error:
+                    print(type(error).__name__, error)
+            print(Counter.__name__, Counter._wrapped_class.three(), Counter.local(5).next())
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == [
+        "12 14 16",
+        "1 (16, 1) 3",
+        "TypeError Counter() missing a required argument: 'start'",
+        "AttributeError 'Counter' object has no attribute 'missing'",
+        "AttributeError Counter.current is a property of the worker's instance; add a method that returns it",
+        "Counter 3 6",
+    ]
+
+
+def test_generator_is_awaited_as_a_list_and_iterated_as_it_comes(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="up")
+        def up(n):
+            yield from range(n)
+
+        @Endpoint(name="down")
+        async def down(n):
+            while n:
+                yield n
+                n -= 1
+            raise ValueError("empty")
+
+        async def main():
+            print(await up(3), [item async for item in up(2)])
+            seen = []
+            try:
+                async for item in down(2):
+                    seen.append(item)
+            except Exception as error:
+                print(seen, type(error).__name__, repr(error.__cause__))
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == ["[0, 1, 2] [0, 1]", "[2, 1] RemoteExecutionError ValueError('empty')"]
+
+
+def test_remote_exception_is_the_cause_and_its_traceback_is_text(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio
+        from runpod_flash import Endpoint, FlashError, RemoteExecutionError
+
+        class Mine(Exception):
+            def __init__(self, code):
+                super().__init__(f"code {code}")
+                self.code = code
+
+            def __reduce__(self):
+                return Mine, (self.code,)
+
+        @Endpoint(name="fails")
+        def fails(code):
+            raise Mine(code)
+
+        async def main():
+            try:
+                await fails(7)
+            except RemoteExecutionError as error:
+                print(isinstance(error, FlashError), error.error_type.rpartition(".")[2], error.endpoint)
+                print(type(error.__cause__) is Mine, error.__cause__.code)
+                print("in fails" in error.remote_traceback, "runpod_flash" in error.remote_traceback)
+            for call in (lambda: fails(), lambda: fails(1, 2), lambda: fails(cod=1)):
+                try:
+                    await call()
+                except TypeError as error:
+                    print(error)
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == [
+        "True Mine fails",
+        "True 7",
+        "True False",
+        "fails() missing a required argument: 'code'",
+        "fails() too many positional arguments",
+        "fails() missing a required argument: 'code'",
+    ]
+
+
+def test_dead_worker_fails_its_call_and_the_next_one_works(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio, os
+        from runpod_flash import Endpoint, RemoteExecutionError
+
+        @Endpoint(name="mortal")
+        def mortal(die):
+            if die:
+                os._exit(3)
+            return "alive"
+
+        async def main():
+            print(await mortal(False))
+            try:
+                await mortal(True)
+            except RemoteExecutionError as error:
+                print(type(error).__name__, "3" in str(error))
+            print(await mortal(False))
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == ["alive", "WorkerDiedError True", "alive"]
+
+
+def test_arrays_pass_both_ways_bit_for_bit(script: Script) -> None:
+    pytest.importorskip("numpy")
+    answer = script(
+        """
+        import asyncio
+        import numpy as np
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="echo")
+        def echo(first, *, named):
+            return named, first, first.flags.writeable
+
+        async def main():
+            generator = np.random.default_rng(1)
+            big = generator.random((3000, 2000))
+            arrays = [
+                big,
+                np.asfortranarray(big[:50, :30]),
+                big[::7, ::3],
+                generator.integers(0, 255, 1000, dtype=np.uint8),
+                np.array([], dtype=np.float32),
+                np.array(["a", "bc"]),
+                np.float16(1.5),
+                np.array([1, None], dtype=object),
+            ]
+            for array in arrays:
+                named, first, writeable = await echo(array if array.shape else np.zeros(1), named=array)
+                assert named.dtype == array.dtype and named.shape == array.shape
+                assert named.tobytes() == array.tobytes() or array.dtype == object
+                assert named.flags.f_contiguous == array.flags.f_contiguous or not array.flags.forc
+                if named.shape and named.size:
+                    assert writeable
+                    named[0] = named[0]
+            print("ok")
+            print(len(await echo(big, named=b"x" * 9_000_000)))
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == ["ok", "3"]
+
+
+def test_function_that_calls_another_endpoint_goes_through_its_workers(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "stages.py").write_text(
+        textwrap.dedent(
+            """
+            import os
+            from runpod_flash import Endpoint
+
+            @Endpoint(name="clean")
+            def clean(text):
+                return text.strip(), os.getpid()
+            """
+        )
+    )
+    answer = script(
+        """
+        import asyncio, os
+        from runpod_flash import Endpoint
+        from stages import clean
+
+        @Endpoint(name="loud")
+        def loud(text):
+            return text.upper()
+
+        @Endpoint(name="pipeline")
+        async def pipeline(text):
+            text, process = await clean(text)
+            return await loud(text), process == os.getpid()
+
+        @Endpoint(name="round")
+        async def around(n):
+            return await back(n)
+
+        @Endpoint(name="back")
+        async def back(n):
+            return await around(n)
+
+        async def main():
+            print(await pipeline("  hi "))
+            try:
+                await around(1)
+            except Exception as error:
+                print(type(error).__name__)
+
+        asyncio.run(main())
+        """
+    )
+    found = lines(answer)
+    assert found[0] == "('HI', False)"
+    assert found[1] in {"CallCycleError", "RemoteExecutionError"}
+
+
+def test_imported_module_runs_in_a_worker_from_any_script(script: Script, tmp_path: Path) -> None:
+    package = tmp_path / "work" / "jobs"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "constants.py").write_text("BASE = 40\n")
+    (package / "gpu.py").write_text(
+        "from runpod_flash import Endpoint\n"
+        "from .constants import BASE\n"
+        "@Endpoint(name='answer')\n"
+        "def answer(x):\n    return BASE + x, __name__\n"
+    )
+    answer = script(
+        """
+        import asyncio, sys
+        sys.path.insert(0, "work")
+        from jobs.gpu import answer
+        print(asyncio.run(answer(2)))
+        """
+    )
+    assert lines(answer) == ["(42, 'jobs.gpu')"]
+
+
+def test_cells_without_a_file_go_by_value(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    program = textwrap.dedent(
+        """
+        import asyncio
+        cells = [
+            "from runpod_flash import Endpoint",
+            "FACTOR = 3",
+            "class Box:\\n    def __init__(self, x): self.x = x",
+            "@Endpoint(name='cell')\\ndef triple(box): return Box(box.x * FACTOR)",
+            "import asyncio; print(asyncio.run(triple(Box(2))).x)",
+            "@Endpoint(name='cell')\\ndef triple(box): return Box(box.x + FACTOR)",
+            "print(asyncio.run(triple(Box(2))).x)",
+        ]
+        for cell in cells:
+            exec(compile(cell, '<cell>', 'exec'), globals())
+        """
+    )
+    assert lines(run(sys.executable, "-c", program)) == ["6", "5"]
+    assert lines(run(sys.executable, "-", stdin=program)) == ["6", "5"]
+
+
+def test_output_of_workers_is_the_scripts_own(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio, sys
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="talks")
+        def talks(x):
+            print("out", x)
+            print("err", x, file=sys.stderr)
+
+        async def main():
+            print("before")
+            await talks(1)
+            print("between")
+            await talks(2)
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == ["before", "out 1", "between", "out 2"]
+    assert answer.stderr.splitlines() == ["err 1", "err 2"]
+
+
+def test_command_line_reaches_the_module_level_of_a_worker(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio, sys
+        from runpod_flash import Endpoint
+        WORD = sys.argv[1]
+
+        @Endpoint(name="word")
+        def word():
+            return WORD
+
+        print(asyncio.run(word()))
+        """,
+        "hello",
+    )
+    assert lines(answer) == ["hello"]
+
+
+def test_threads_with_loops_of_their_own_share_the_workers(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio, threading
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="square", max_concurrency=8)
+        async def square(x):
+            await asyncio.sleep(0.01)
+            return x * x
+
+        async def many():
+            return await asyncio.gather(*(square(i) for i in range(4)))
+
+        if __name__ == "__main__":
+            found = []
+            threads = [threading.Thread(target=lambda: found.append(asyncio.run(many()))) for _ in range(6)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            print(found == [[0, 1, 4, 9]] * 6)
+        """
+    )
+    assert lines(answer) == ["True"]
+
+
+def test_forked_child_makes_calls_of_its_own(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio, os, sys
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="one")
+        def one():
+            return 1
+
+        if __name__ == "__main__":
+            print(asyncio.run(one()), flush=True)
+            child = os.fork()
+            if child == 0:
+                print("child", asyncio.run(one()))
+                sys.exit(0)
+            print(os.waitpid(child, 0)[1], asyncio.run(one()))
+        """
+    )
+    assert lines(answer) == ["1", "child 1", "0 1"]
+
+
+def test_exit_with_calls_in_flight_is_quick_and_clean(script: Script) -> None:
+    started = time.monotonic()
+    answer = script(
+        """
+        import asyncio, os
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="slow", max_concurrency=50)
+        async def slow(started):
+            open(started, "w").close()
+            await asyncio.sleep(60)
+
+        async def main():
+            calls = [asyncio.ensure_future(slow("started")) for _ in range(20)]
+            while not os.path.exists("started"):
+                await asyncio.sleep(0.01)
+            print("leaving")
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == ["leaving"]
+    assert answer.stderr == ""
+    assert time.monotonic() - started < 30
+
+
+def test_cancelled_call_leaves_the_endpoint_working(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="sleeps")
+        async def sleeps(seconds):
+            await asyncio.sleep(seconds)
+            return "done"
+
+        async def main():
+            await sleeps(0)
+            try:
+                await asyncio.wait_for(sleeps(60), 0.2)
+            except asyncio.TimeoutError:
+                print("cancelled")
+            print(await sleeps(0))
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == ["cancelled", "done"]
+
+
+def test_interrupt_ends_the_script_and_its_workers(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "app.py").write_text(
+        textwrap.dedent(
+            """
+            import asyncio, os
+            from runpod_flash import Endpoint
+
+            @Endpoint(name="waits")
+            async def waits():
+                print("worker", os.getpid(), flush=True)
+                await asyncio.sleep(60)
+
+            if __name__ == "__main__":
+                asyncio.run(waits())
+            """
+        )
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-u", "app.py"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    worker = int(process.stdout.readline().split()[1])
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert "KeyboardInterrupt" in errors
+    assert process.returncode in (-signal.SIGINT, 130, 1)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("runpod", "TargetError FLASH_TARGET=runpod: this release cannot call Runpod yet"),
+        ("moon", "TargetError FLASH_TARGET must be `local` or `runpod`, got `moon`"),
+    ],
+)
+def test_target_that_cannot_be_followed_is_an_error(script: Script, target: str, expected: str) -> None:
+    answer = script(
+        """
+        import asyncio
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="a")
+        def a():
+            return 1
+
+        try:
+            asyncio.run(a())
+        except Exception as error:
+            print(type(error).__name__, error.args[0], error.hint is not None)
+        """,
+        env={"FLASH_TARGET": target},
+    )
+    assert lines(answer) == [f"{expected} True"]
+
+
+def test_key_that_is_found_is_mentioned_once(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="a")
+        def a():
+            return 1
+
+        async def main():
+            print(await a(), await a())
+
+        asyncio.run(main())
+        """,
+        env={"RUNPOD_API_KEY": "rpa_secret"},
+    )
+    assert lines(answer) == ["1 1"]
+    assert answer.stderr == "flash: calls run on this machine; the Runpod API key in RUNPOD_API_KEY is not used\n"
+
+
+def test_worker_has_the_endpoints_environment_and_folder(script: Script, tmp_path: Path) -> None:
+    answer = script(
+        """
+        import asyncio, os
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="env", env={"MODE": "fast"})
+        def env():
+            return os.environ["MODE"], os.environ["SHELL_SAYS"], os.getcwd(), "RUNPOD_API_KEY" in os.environ
+
+        print(asyncio.run(env()))
+        """,
+        env={"SHELL_SAYS": "hi", "RUNPOD_API_KEY": "x"},
+    )
+    assert lines(answer) == [str(("fast", "hi", os.path.realpath(tmp_path), False))]
+
+
+def test_route_handler_runs_in_place(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio, os
+        from runpod_flash import Endpoint
+
+        api = Endpoint(name="api", cpu="cpu3c-1-2")
+
+        @api.get("/health")
+        async def health():
+            return os.getpid()
+
+        print(asyncio.run(health()) == os.getpid())
+        """
+    )
+    assert lines(answer) == ["True"]
