@@ -82,7 +82,7 @@ class Worker:
         try:
             program = loader.load(head)
         except loader.LoadError as error:
-            self.link.load_failed(error.report)
+            self.link.load_failed(report.clean(error.report))
             return LOAD_FAILED
         load_ms = int((time.perf_counter() - started) * 1000)
         loop = asyncio.new_event_loop()
@@ -91,9 +91,9 @@ class Worker:
             ready = self.calls.describe(load_ms)
         except BaseException as error:
             # Describing evaluates the user's annotations.
-            self.link.load_failed(report.load_failure(error))
+            self.link.load_failed(report.clean(report.load_failure(error)))
             return LOAD_FAILED
-        self.link.ready(ready)
+        self.link.ready(report.clean(ready))
         self.loop = loop
         loop.call_soon(self._drain)
         self._serve(loop)
