@@ -318,3 +318,49 @@ fn process_without_an_answer_is_named_with_how_it_ended() {
         assert!(text.contains("--> app.py:2:6"), "{text}");
     }
 }
+
+/// Lines that mean something to the reader, in all states of repair.
+const LINES: [&str; 24] = [
+    "from runpod_flash import Endpoint, GpuType",
+    "import runpod_flash as rf",
+    "from a import *",
+    "from . import a, b",
+    "from .. import above",
+    "api = Endpoint(name='x', **dict(a=1), **{'cpu': 'cpu3c-1-2'})",
+    "@api.get('/x')",
+    "@api.post(path=f'/{name}')",
+    "@Endpoint(name=name, workers=(1, 2), gpu=[GpuType.NVIDIA_L4, *more])",
+    "@rf.Endpoint('größe', env={'A': os.environ['B']})",
+    "async def f(x: int = 3, *args, y: 'list[P]' = [], **kw): yield x",
+    "class P(BaseModel): x: 'P | None' = None",
+    "    def method(self, x): return self",
+    "if name == 'x':",
+    "else:",
+    "    name = 'x' + name % (1,)",
+    "for name in [api, api]:",
+    "    @Endpoint(name=name)",
+    "name = names[-1]['a'] or os.getenv('X', 3) if not name else -name",
+    "names += [name, {**names}, lambda: api]",
+    "try:",
+    "except (A, B) as name:",
+    "x = f\"{name!r:>{width}} {'\\n'}\"",
+    "\tname = '\\ud800' \u{1F680}",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+    #[test]
+    fn any_mixture_of_lines_is_read_to_the_end(picked in proptest::collection::vec(0..LINES.len(), 0..12)) {
+        let folder = tempfile::tempdir().unwrap();
+        let text: Vec<_> = picked.iter().map(|index| LINES[*index]).collect();
+        write(folder.path(), "a.py", format!("# Endpoint\n{}\n", text.join("\n")));
+        write(folder.path(), "pkg/b.py", format!("# Endpoint\nfrom a import *\n{}\n", text.join("\r\n")));
+        write(folder.path(), "good.py", WORKER.replace("NAME", "good"));
+        let project = reader(folder.path()).read();
+        // A panic while reading would leave nothing of the project.
+        proptest::prop_assert_eq!(project.files.len(), 3);
+        for diagnostic in &project.diagnostics {
+            proptest::prop_assert!(!render(diagnostic, &project, true).is_empty());
+        }
+    }
+}

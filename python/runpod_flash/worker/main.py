@@ -26,6 +26,8 @@ LOAD_FAILED = 1
 #: Exit status when the connection carried something unreadable (EX_SOFTWARE).
 BROKEN = 70
 
+#: What a spare worker imports, in order, where `FLASH_WORKER_PRELOAD` does not say it.
+PRELOAD = "runpod_flash.worker.calls,runpod_flash.worker.loader,pydantic"
 #: Seconds without work after which a worker takes itself for a spare one.
 SPARE_AFTER = 0.02
 
@@ -108,7 +110,7 @@ class Worker:
                 self.loop.stop()
 
     def _wait_for_load(self) -> dict[str, Any] | None:
-        names = os.environ.get("FLASH_WORKER_PRELOAD", "pydantic").split(",")
+        names = os.environ.get("FLASH_WORKER_PRELOAD", PRELOAD).split(",")
         while True:
             try:
                 # A worker that is started for work gets it at once; a spare one uses the time.
