@@ -281,7 +281,7 @@ def test_openapi_examples_can_be_sent_as_they_are(app) -> None:
     sent = 0
     for path, item in document["paths"].items():
         body = item.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json")
-        if body and "/dies/" not in path:
+        if body and "/dies/" not in path and "{" not in path:
             answer = app.post(path, body["example"])
             assert answer.status_code == 200, f"{path}: {answer.text}"
             sent += 1
