@@ -29,6 +29,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import BaseModel
 
@@ -132,6 +133,8 @@ def prints(text):
     thread = threading.Thread(target=print, args=("from a thread",))
     thread.start()
     thread.join()
+    with ThreadPoolExecutor() as pool:
+        pool.submit(print, "from a pool").result()
     print("no newline", end="")
 
 def logs():
@@ -419,6 +422,7 @@ def test_output_carries_the_call_that_wrote_it(shared):
         ("stdout", call, "job-1", "two"),
         ("stderr", call, "job-1", "to stderr"),
         ("stdout", call, "job-1", "from a thread"),
+        ("stdout", call, "job-1", "from a pool"),
         ("stdout", call, "job-1", "no newline"),
     ]
 
@@ -560,9 +564,8 @@ def test_many_clients_at_once_get_their_own_answers(concurrent):
     failures = []
 
     def client(offset):
-        for index in range(50):
-            if concurrent.python("add", index, b=offset) != index + offset:
-                failures.append((offset, index))
+        wrong = [index for index in range(50) if concurrent.python("add", index, b=offset) != index + offset]
+        failures.extend(wrong)
 
     threads = [threading.Thread(target=client, args=(offset,)) for offset in range(4)]
     for thread in threads:

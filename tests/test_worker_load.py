@@ -32,6 +32,18 @@ def test_file_names_that_cannot_be_imported_or_hide_the_standard_library_load(wo
     assert worker.json("f", {"x": 1}) == [1, name]
 
 
+def test_deeply_nested_folders_load_at_once(worker, tmp_path):
+    source = module(tmp_path, ".".join(["deep"] * 40 + ["app"]), "def f(): return __name__.count('.')\n")
+    assert worker.load(source, ["f"]).kind == READY
+    assert worker.python("f") == 40
+
+
+def test_folder_named_like_an_installed_package_does_not_hide_it(worker, tmp_path):
+    source = module(tmp_path, "pydantic.app", "from pydantic import BaseModel\ndef f(): return BaseModel.__module__\n")
+    assert worker.load(source, ["f"]).kind == READY
+    assert worker.python("f") == "pydantic.main"
+
+
 def test_environment_and_working_directory_are_set_before_the_code_loads(worker, tmp_path):
     text = (
         "import os\nseen = [os.environ['OWN'], os.environ['FLASH_RESOURCE_NAME'], os.getcwd()]\ndef f(): return seen\n"

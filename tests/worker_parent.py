@@ -140,8 +140,7 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            process_group=0 if sys.version_info >= (3, 11) else None,
-            preexec_fn=None if sys.version_info >= (3, 11) else os.setpgrp,
+            start_new_session=True,
         )
         theirs.close()
         self.socket = ours

@@ -13,21 +13,21 @@ from . import _core
 __version__ = "1.22.0"
 
 __all__ = [
-    "Endpoint",
     "CPU_DATACENTERS",
+    "DEFAULT_WORKERS_MAX",
+    "DEFAULT_WORKERS_MIN",
     "CpuInstanceType",
     "CudaVersion",
     "DataCenter",
+    "Endpoint",
+    "FlashError",
     "GpuGroup",
     "GpuType",
     "NetworkVolume",
     "PodTemplate",
+    "RemoteExecutionError",
     "ServerlessScalerType",
     "ServerlessType",
-    "DEFAULT_WORKERS_MIN",
-    "DEFAULT_WORKERS_MAX",
-    "FlashError",
-    "RemoteExecutionError",
 ]
 
 DEFAULT_WORKERS_MIN = 0

@@ -10,7 +10,7 @@ import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import _context, _core, _sources
+from . import _context, _core, _decorate, _sources
 from .endpoint import declared
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _prepare(
         raise _context.LoadStopped
     if method is None:
         bind(target, args, kwargs)
-        callable_name = getattr(target, "__qualname__", endpoint.name)
+        callable_name = str(getattr(target, "__qualname__", endpoint.name))
     else:
         bind_method(target, method, args, kwargs)
         callable_name = f"{target.__qualname__}.{method}"
@@ -122,13 +122,11 @@ def bind_method(cls: type, method: str, args: tuple[Any, ...], kwargs: dict[str,
 
 def bind_constructor(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Check arguments against a class's constructor."""
-    if cls.__init__ is object.__init__ and cls.__new__ is not object.__new__:
-        return
-    if cls.__init__ is object.__init__:
-        if args or kwargs:
-            raise TypeError(f"{cls.__name__}() takes no arguments")
-        return
-    _bind(cls.__init__, cls.__name__, (None, *args), kwargs)
+    constructor = _decorate.constructor_of(cls)
+    if constructor is not None:
+        _bind(constructor, cls.__name__, (None, *args), kwargs)
+    elif (args or kwargs) and not any("__new__" in base.__dict__ for base in cls.__mro__[:-1]):
+        raise TypeError(f"{cls.__name__}() takes no arguments")
 
 
 def _bind(function: Any, label: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -97,9 +97,10 @@ def _leads_to_endpoint(code: CodeType, namespace: dict[str, Any], seen: set[Code
         if hasattr(value, "__flash_endpoint__"):
             return True
         inner = getattr(value, "__code__", None)
-        if inner is not None and getattr(value, "__globals__", None) is namespace:
-            if _leads_to_endpoint(inner, namespace, seen):
-                return True
+        if inner is None or getattr(value, "__globals__", None) is not namespace:
+            continue
+        if _leads_to_endpoint(inner, namespace, seen):
+            return True
     nested = (value for value in code.co_consts if isinstance(value, type(code)))
     return any(_leads_to_endpoint(inner, namespace, seen) for inner in nested)
 

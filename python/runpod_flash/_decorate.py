@@ -9,7 +9,7 @@ from .endpoint import Endpoint, declared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator
+    from collections.abc import AsyncIterator, Generator
     from typing import Any
 
 _GENERATOR_FLAGS = 0x20 | 0x200  # CO_GENERATOR | CO_ASYNC_GENERATOR, without importing inspect
@@ -121,29 +121,29 @@ def _generator_function(endpoint: Endpoint, target: Any) -> Any:
 def _class(endpoint: Endpoint, target: type) -> Any:
     """Make a class with the methods of ``target``, each of which runs on the worker's instance."""
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
         from runpod_flash import _calls
 
         _calls.bind_constructor(target, args, kwargs)
         self._constructor_args = args
         self._constructor_kwargs = kwargs
 
-    def __getattr__(self: Any, name: str) -> Any:
+    def refuse(self: Any, name: str) -> Any:
         if isinstance(getattr(target, name, None), property):
             reason = f"{target.__name__}.{name} is a property of the worker's instance; add a method that returns it"
         else:
             reason = f"{target.__name__!r} object has no attribute {name!r}"
         raise AttributeError(reason)
 
-    def __reduce__(self: Any) -> tuple[Any, ...]:
+    def reduce(self: Any) -> tuple[Any, ...]:
         from runpod_flash import _decorate
 
         return _decorate.construct, (type(self), self._constructor_args, self._constructor_kwargs)
 
     namespace: dict[str, Any] = {
-        "__init__": __init__,
-        "__getattr__": __getattr__,
-        "__reduce__": __reduce__,
+        "__init__": initialize,
+        "__getattr__": refuse,
+        "__reduce__": reduce,
         "__module__": target.__module__,
         "__qualname__": target.__qualname__,
         "__doc__": target.__doc__,
@@ -155,9 +155,17 @@ def _class(endpoint: Endpoint, target: type) -> Any:
             method = _method(endpoint, target, name)
             if method is not None:
                 namespace[name] = method
-    if "__init__" in target.__dict__ or target.__init__ is not object.__init__:
-        __init__.__wrapped__ = target.__init__  # type: ignore[attr-defined]
+    constructor = constructor_of(target)
+    if constructor is not None:
+        initialize.__wrapped__ = constructor  # type: ignore[attr-defined]
     return type(target.__name__, (), namespace)
+
+
+def constructor_of(cls: type) -> Any:
+    """Return the ``__init__`` that a class defines or inherits, ``object``'s left aside."""
+    owners = (base for base in cls.__mro__ if "__init__" in base.__dict__)
+    owner = next(owners, object)
+    return None if owner is object else owner.__dict__["__init__"]
 
 
 def construct(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -225,7 +233,7 @@ def _guard_load(own_target: Any) -> None:
 
 
 def _set(target: Any, name: str, value: Any) -> None:
-    try:
+    try:  # noqa: SIM105 - contextlib is not loaded at import
         setattr(target, name, value)
     except (AttributeError, TypeError):  # Built-in functions carry no attributes.
         pass
@@ -254,5 +262,3 @@ def _duplicate(method: str, path: str, function_name: str) -> Exception:
         f"duplicate route: {method} {path} (already registered to '{function_name}')",
         hint="give one of the two another path or method",
     )
-
-

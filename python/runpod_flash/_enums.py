@@ -35,7 +35,8 @@ def _missing(cls: type[Enum], value: object) -> None:
             raise ValueError(message)
 
 
-def _enum(name: str) -> Any:
+def enum_class(name: str) -> Any:
+    """Return one of the public enums, made if need be."""
     return getattr(sys.modules[_PACKAGE], name)
 
 
@@ -57,7 +58,7 @@ def _normalize_gpu_ids_str(cls: type[Enum], gpu_ids: str) -> str:
 
 def _from_gpu_ids_str(cls: type[Enum], gpu_ids: str) -> list[Any]:
     """Return the groups and types of a ``gpuIds`` string."""
-    return [_enum(name)[member] for name, member in _core.parse_gpu_ids(gpu_ids)]
+    return [enum_class(name)[member] for name, member in _core.parse_gpu_ids(gpu_ids)]
 
 
 def _all_types(cls: type[Enum]) -> list[Any]:
@@ -98,7 +99,7 @@ _CLASS_METHODS: dict[str, dict[str, Callable[..., Any]]] = {
 def build(name: str) -> Any:
     """Make one of the public enums, or the set of data centers with CPUs."""
     if name == "CPU_DATACENTERS":
-        center = _enum("DataCenter")
+        center = enum_class("DataCenter")
         return frozenset(center(value) for value in _core.data_center_values()[1])
     is_str, doc, members = _core.enum_table(name)
     bases = (str, Enum) if is_str else (Enum,)

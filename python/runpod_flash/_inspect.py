@@ -95,8 +95,9 @@ def line_of(item: Any) -> int:
 
 def collect(module: Any) -> list[dict[str, Any]]:
     """All endpoints that a module's attributes lead to."""
-    from runpod_flash import Endpoint
+    import runpod_flash
 
+    endpoint_class: Any = runpod_flash.Endpoint
     found: dict[int, dict[str, Any]] = {}
 
     def entry(endpoint: Any) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def collect(module: Any) -> list[dict[str, Any]]:
 
     for name in dir(module):
         value = getattr(module, name, None)
-        if isinstance(value, Endpoint):
+        if isinstance(value, endpoint_class):
             entry(value)["variable"] = name
     seen: set[int] = set()
     for name in dir(module):

@@ -1,9 +1,10 @@
 """``NetworkVolume`` and ``PodTemplate``: pydantic models, as in 1.21."""
+# ruff: noqa: N815 - fields are spelled as Runpod's API spells them
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Optional
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -13,7 +14,7 @@ from . import _enums
 class _Resource(BaseModel):
     model_config = ConfigDict(validate_default=True)
 
-    id: Optional[str] = None  # noqa: UP045 - evaluated by pydantic on 3.10
+    id: str | None = None
 
 
 class NetworkVolume(_Resource):
@@ -25,8 +26,8 @@ class NetworkVolume(_Resource):
 
     model_config = ConfigDict(validate_default=True, extra="forbid")
 
-    name: Optional[str] = None  # noqa: UP045
-    size: Optional[int] = Field(default=100, ge=10, le=4096)  # noqa: UP045
+    name: str | None = None
+    size: int | None = Field(default=100, ge=10, le=4096)
     dataCenterId: Any = "EU-RO-1"
 
     @model_validator(mode="before")
@@ -42,7 +43,7 @@ class NetworkVolume(_Resource):
     @field_validator("dataCenterId")
     @classmethod
     def _read_datacenter(cls, value: Any) -> Any:
-        data_center = _enums._enum("DataCenter")
+        data_center = _enums.enum_class("DataCenter")
         return value if isinstance(value, data_center) else data_center.from_string(str(value))
 
     @model_validator(mode="after")
@@ -90,16 +91,16 @@ class KeyValuePair(BaseModel):
 class PodTemplate(_Resource):
     """Container settings of an endpoint; the disk is in GB."""
 
-    advancedStart: Optional[bool] = False  # noqa: UP045
-    config: Optional[dict[str, Any]] = {}  # noqa: UP045
-    containerDiskInGb: Optional[int] = 64  # noqa: UP045
-    containerRegistryAuthId: Optional[str] = ""  # noqa: UP045
-    dockerArgs: Optional[str] = ""  # noqa: UP045
-    env: Optional[list[KeyValuePair]] = []  # noqa: UP045
-    imageName: Optional[str] = ""  # noqa: UP045
-    name: Optional[str] = ""  # noqa: UP045
-    ports: Optional[str] = ""  # noqa: UP045
-    startScript: Optional[str] = ""  # noqa: UP045
+    advancedStart: bool | None = False
+    config: dict[str, Any] | None = {}
+    containerDiskInGb: int | None = 64
+    containerRegistryAuthId: str | None = ""
+    dockerArgs: str | None = ""
+    env: list[KeyValuePair] | None = []
+    imageName: str | None = ""
+    name: str | None = ""
+    ports: str | None = ""
+    startScript: str | None = ""
 
 
 __all__ = ["KeyValuePair", "NetworkVolume", "PodTemplate"]

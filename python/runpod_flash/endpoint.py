@@ -6,8 +6,7 @@ from . import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any
+    from typing import Any, overload
 
     from . import (
         CpuInstanceType,
@@ -18,6 +17,17 @@ if TYPE_CHECKING:
         NetworkVolume,
         PodTemplate,
         ServerlessScalerType,
+    )
+    from ._typing import (
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Iterator,
+        P,
+        RemoteFunction,
+        RemoteGeneratorFunction,
+        T,
+        Verb,
     )
 
 #: Endpoints of this process in the order of their declaration, by their object's identity.
@@ -121,9 +131,9 @@ class Endpoint(_core.EndpointBase):
         members = self._gpu_members()
         if members is None or (self.id is not None and self._arguments.get("gpu") is None):
             return None
-        import runpod_flash
+        from . import _enums
 
-        return [getattr(runpod_flash, enum)[member] for enum, member in members]
+        return [_enums.enum_class(enum)[member] for enum, member in members]
 
     @property
     def _cpu(self) -> Any:
@@ -133,6 +143,25 @@ class Endpoint(_core.EndpointBase):
         from . import CpuInstanceType
 
         return [CpuInstanceType(value) for value in values]
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, func_or_class: type[Any]) -> Any: ...
+        @overload
+        def __call__(
+            self, func_or_class: Callable[P, Coroutine[Any, Any, T]]
+        ) -> RemoteFunction[P, T, Coroutine[Any, Any, T]]: ...
+        @overload
+        def __call__(  # type: ignore[overload-overlap]
+            self, func_or_class: Callable[P, AsyncIterator[T]]
+        ) -> RemoteGeneratorFunction[P, T, AsyncIterator[T]]: ...
+        @overload
+        def __call__(  # type: ignore[overload-overlap]
+            self, func_or_class: Callable[P, Iterator[T]]
+        ) -> RemoteGeneratorFunction[P, T, Iterator[T]]: ...
+        @overload
+        def __call__(self, func_or_class: Callable[P, T]) -> RemoteFunction[P, T, T]: ...
 
     def __call__(self, func_or_class: Any) -> Any:
         """Make a function or class a queue-based endpoint."""
@@ -152,23 +181,23 @@ class Endpoint(_core.EndpointBase):
 
         return _decorate.decorate(self, func_or_class)
 
-    def get(self, path: str, data: Any = None, **kwargs: Any) -> Any:
+    def get(self, path: str, data: Any = None, **kwargs: Any) -> Verb:
         """Register a ``GET`` route; on a client, send a request."""
         return self._verb("GET", path, data, kwargs)
 
-    def post(self, path: str, data: Any = None, **kwargs: Any) -> Any:
+    def post(self, path: str, data: Any = None, **kwargs: Any) -> Verb:
         """Register a ``POST`` route; on a client, send a request."""
         return self._verb("POST", path, data, kwargs)
 
-    def put(self, path: str, data: Any = None, **kwargs: Any) -> Any:
+    def put(self, path: str, data: Any = None, **kwargs: Any) -> Verb:
         """Register a ``PUT`` route; on a client, send a request."""
         return self._verb("PUT", path, data, kwargs)
 
-    def delete(self, path: str, data: Any = None, **kwargs: Any) -> Any:
+    def delete(self, path: str, data: Any = None, **kwargs: Any) -> Verb:
         """Register a ``DELETE`` route; on a client, send a request."""
         return self._verb("DELETE", path, data, kwargs)
 
-    def patch(self, path: str, data: Any = None, **kwargs: Any) -> Any:
+    def patch(self, path: str, data: Any = None, **kwargs: Any) -> Verb:
         """Register a ``PATCH`` route; on a client, send a request."""
         return self._verb("PATCH", path, data, kwargs)
 
@@ -194,16 +223,20 @@ class Endpoint(_core.EndpointBase):
                 hint="await the decorated function, or send the job to `flash run`",
             )
 
-    def _verb(self, method: str, path: str, data: Any, kwargs: dict[str, Any]) -> Any:
+    def _verb(self, method: str, path: str, data: Any, kwargs: dict[str, Any]) -> Verb:
+        found: Any  # Each is the half of a Verb that its mode uses.
         if self.is_client:
             argument = "id" if self.id is not None else "image"
-            return ClientRequest(self._client_request(method, path, data, **kwargs), method, path, argument)
-        if data is not None or kwargs:
+            found = ClientRequest(self._client_request(method, path, data, **kwargs), method, path, argument)
+        elif data is not None or kwargs:
             raise TypeError(
                 "data and keyword arguments are only valid in client mode (Endpoint with id= or image=). "
                 f"in decorator mode, use @api.{method.lower()}('{path}') with no extra arguments."
             )
-        return self._route(method, path)
+        else:
+            found = self._route(method, path)
+        verb: Verb = found
+        return verb
 
     async def _client_request(self, method: str, path: str, data: Any = None, **kwargs: Any) -> Any:
         raise _unavailable(self)
@@ -259,6 +292,7 @@ class ClientRequest:
         self._argument = argument
 
     def __call__(self, function: Any) -> Any:
+        """Refuse to decorate."""
         self._coroutine.close()
         argument = self._argument
         raise TypeError(
@@ -271,12 +305,15 @@ class ClientRequest:
         return self._coroutine.__await__()
 
     def send(self, value: Any) -> Any:
+        """Go on, as a coroutine does."""
         return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> Any:
+        """Raise in it, as in a coroutine."""
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
+        """End it, as a coroutine."""
         self._coroutine.close()
 
 

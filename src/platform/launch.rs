@@ -51,7 +51,9 @@ pub(super) fn process_environment(
 ) -> Vec<(OsString, OsString)> {
     let mut variables: BTreeMap<OsString, OsString> = shell
         .into_iter()
-        .filter(|(name, _)| !WITHHELD.iter().any(|withheld| name == OsStr::new(withheld)))
+        .filter(|(name, _)| {
+            !WITHHELD.iter().chain(command.withheld).any(|withheld| name == OsStr::new(withheld))
+        })
         .collect();
     // A name with `=` or NUL, or a value with NUL, cannot be passed at all and would fail the start.
     let is_possible =
@@ -85,10 +87,20 @@ mod tests {
     }
 
     #[test]
-    fn environment_of_worker_has_no_credentials_and_endpoint_wins_over_shell() {
-        let shell = [pair("RUNPOD_API_KEY", "secret"), pair("HOME", "/h"), pair("MODE", "shell")];
+    fn environment_of_worker_has_nothing_withheld_and_endpoint_wins_over_shell() {
+        let shell = [
+            pair("RUNPOD_API_KEY", "secret"),
+            pair("HOME", "/h"),
+            pair("MODE", "shell"),
+            pair("PYTHONPATH", "/p"),
+        ];
         let endpoint = BTreeMap::from([("MODE".to_owned(), "endpoint".to_owned())]);
-        let command = CommandLine { program: "p".into(), arguments: Vec::new(), variables: BTreeMap::new() };
+        let command = CommandLine {
+            program: "p".into(),
+            arguments: Vec::new(),
+            variables: BTreeMap::new(),
+            withheld: &["PYTHONPATH"],
+        };
         let environment = process_environment(shell, &endpoint, &command);
         assert_eq!(environment, vec![pair("HOME", "/h"), pair("MODE", "endpoint")]);
     }

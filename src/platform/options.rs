@@ -19,6 +19,8 @@ pub struct CommandLine {
     pub arguments: Vec<OsString>,
     /// Variables beside those that every worker gets.
     pub variables: BTreeMap<String, OsString>,
+    /// Variables of the shell that would lead this interpreter astray.
+    pub withheld: &'static [&'static str],
 }
 
 /// Makes the command line of a worker; the socket's descriptor is in `FLASH_WORKER_FD`.
@@ -37,10 +39,28 @@ pub struct PythonWorker {
 impl WorkerCommand for PythonWorker {
     fn command(&self, interpreter: &Interpreter) -> CommandLine {
         let paths = std::env::join_paths(&self.host.runtime_paths).unwrap_or_default();
+        let mut variables = BTreeMap::from([("FLASH_RUNTIME_PATHS".to_owned(), paths)]);
+        let mut withheld: &'static [&'static str] = &[];
+        if !interpreter.is_host
+            && let Some(scripts) = interpreter.python.parent()
+        {
+            // As an activated environment: programs that its packages bring are found, and the
+            // shell's own packages are not.
+            withheld = &["PYTHONPATH", "PYTHONHOME"];
+            let shell = std::env::var_os("PATH").unwrap_or_default();
+            let path = std::iter::once(scripts.to_path_buf()).chain(std::env::split_paths(&shell));
+            if let Ok(path) = std::env::join_paths(path) {
+                variables.insert("PATH".to_owned(), path);
+            }
+            if let Some(environment) = scripts.parent() {
+                variables.insert("VIRTUAL_ENV".to_owned(), environment.into());
+            }
+        }
         CommandLine {
             program: interpreter.python.clone(),
             arguments: vec![self.host.package.join("worker").join("bootstrap.py").into_os_string()],
-            variables: BTreeMap::from([("FLASH_RUNTIME_PATHS".to_owned(), paths)]),
+            variables,
+            withheld,
         }
     }
 }

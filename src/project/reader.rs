@@ -105,11 +105,21 @@ impl Reader {
             environment: &environment,
             inspected: Mutex::new(inspected),
         };
-        let (files, found, inspected) = source::with_deep_stack(|| {
+        let read = source::with_deep_stack(|| {
             let (files, found) = analysis.run();
             (files, found, analysis.inspected.into_inner().unwrap_or_else(PoisonError::into_inner))
-        })
-        .unwrap_or_default();
+        });
+        let (files, found, inspected) = read.unwrap_or_else(|| {
+            let problem = Diagnostic {
+                severity: Severity::Error,
+                rule: "internal",
+                message: "the project could not be read: this is a mistake in `flash` itself".to_owned(),
+                primary: None,
+                secondary: Vec::new(),
+                hint: Some("please report it, with the lines above this one".to_owned()),
+            };
+            (Vec::new(), vec![problem], Inspected::new())
+        });
         self.inspected = inspected;
         problems.extend(found);
         problems.sort_by(|left, right| place(left).cmp(&place(right)));

@@ -249,3 +249,118 @@ fn unreadable_file_is_reported() {
     assert_eq!(names(&project), ["good"]);
     assert_eq!(rules(&project), [("unreadable-path", "dangling.py".to_owned())]);
 }
+
+/// A stand-in for Python: counts its calls, and answers with what is in `answer`.
+#[cfg(unix)]
+fn stand_in(folder: &Path, body: &str) -> PathBuf {
+    let script = folder.join("python");
+    let text = format!("#!/bin/sh\ncd '{}'\necho \"$5\" >> calls\n{body}\n", folder.display());
+    // Written by a process of its own: a file that this one had open could not be started while
+    // another test forks.
+    let written = std::process::Command::new("/bin/sh")
+        .args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &text])
+        .arg(&script)
+        .status();
+    assert!(written.unwrap().success());
+    script
+}
+
+#[test]
+#[cfg(unix)]
+fn imported_file_is_imported_again_only_when_it_or_its_imports_changed() {
+    let tools = tempfile::tempdir().unwrap();
+    let python = stand_in(tools.path(), "cat answer");
+    let answer = r#"{"endpoints": [{"variable": null, "arguments": [["name", {"t": "str", "v": "made"}]],
+        "items": [{"name": "work", "defined": "work", "line": 5, "is_class": false, "method": null, "path": null}]}]}"#;
+    fs::write(tools.path().join("answer"), answer.replace('\n', " ")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let text = "from runpod_flash import Endpoint\nfrom names import NAMES\n\nfor n in NAMES:\n    @Endpoint(name=n)\n    async def work(x: int, y=2): ...\n";
+    write(root, "pkg/app.py", text);
+    write(root, "names.py", "NAMES = list('a')\n");
+    write(root, "other.py", "x = 1\n");
+    let mut reader = Reader::new(root, python);
+    let project = reader.read();
+    assert_eq!((names(&project), rules(&project)), (vec!["made"], vec![]));
+    let callable = &project.files[2].endpoints[0].callables[0];
+    assert_eq!((callable.span.start, parameters(&callable.parameters).as_str()), (101, "x: int, y = 2"));
+    let calls = || fs::read_to_string(tools.path().join("calls")).unwrap();
+    assert_eq!(calls(), "pkg.app\n");
+    write(root, "other.py", "x = 2\n");
+    reader.update(&[PathBuf::from("other.py")]);
+    assert_eq!(calls(), "pkg.app\n");
+    write(root, "names.py", "NAMES = list('b')\n");
+    assert_eq!(names(&reader.update(&[PathBuf::from("names.py")])), ["made"]);
+    assert_eq!(calls(), "pkg.app\npkg.app\n");
+}
+
+#[test]
+#[cfg(unix)]
+fn process_without_an_answer_is_named_with_how_it_ended() {
+    for (body, expected) in [
+        ("exit 4", "ended with exit status 4"),
+        ("kill -9 $$", "ended with signal 9"),
+        ("echo nonsense", "ended with exit status 0"),
+    ] {
+        let tools = tempfile::tempdir().unwrap();
+        let python = stand_in(tools.path(), body);
+        let folder = tempfile::tempdir().unwrap();
+        write(
+            folder.path(),
+            "app.py",
+            "from runpod_flash import Endpoint\nx = [Endpoint(name=n) for n in 'a']\n",
+        );
+        write(folder.path(), "good.py", WORKER.replace("NAME", "good"));
+        let project = Reader::new(folder.path(), python).read();
+        assert_eq!(names(&project), ["good"]);
+        let text = render(&project.diagnostics[0], &project, false);
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("--> app.py:2:6"), "{text}");
+    }
+}
+
+/// Lines that mean something to the reader, in all states of repair.
+const LINES: [&str; 24] = [
+    "from runpod_flash import Endpoint, GpuType",
+    "import runpod_flash as rf",
+    "from a import *",
+    "from . import a, b",
+    "from .. import above",
+    "api = Endpoint(name='x', **dict(a=1), **{'cpu': 'cpu3c-1-2'})",
+    "@api.get('/x')",
+    "@api.post(path=f'/{name}')",
+    "@Endpoint(name=name, workers=(1, 2), gpu=[GpuType.NVIDIA_L4, *more])",
+    "@rf.Endpoint('größe', env={'A': os.environ['B']})",
+    "async def f(x: int = 3, *args, y: 'list[P]' = [], **kw): yield x",
+    "class P(BaseModel): x: 'P | None' = None",
+    "    def method(self, x): return self",
+    "if name == 'x':",
+    "else:",
+    "    name = 'x' + name % (1,)",
+    "for name in [api, api]:",
+    "    @Endpoint(name=name)",
+    "name = names[-1]['a'] or os.getenv('X', 3) if not name else -name",
+    "names += [name, {**names}, lambda: api]",
+    "try:",
+    "except (A, B) as name:",
+    "x = f\"{name!r:>{width}} {'\\n'}\"",
+    "\tname = '\\ud800' \u{1F680}",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+    #[test]
+    fn any_mixture_of_lines_is_read_to_the_end(picked in proptest::collection::vec(0..LINES.len(), 0..12)) {
+        let folder = tempfile::tempdir().unwrap();
+        let text: Vec<_> = picked.iter().map(|index| LINES[*index]).collect();
+        write(folder.path(), "a.py", format!("# Endpoint\n{}\n", text.join("\n")));
+        write(folder.path(), "pkg/b.py", format!("# Endpoint\nfrom a import *\n{}\n", text.join("\r\n")));
+        write(folder.path(), "good.py", WORKER.replace("NAME", "good"));
+        let project = reader(folder.path()).read();
+        // A panic while reading would leave nothing of the project.
+        proptest::prop_assert_eq!(project.files.len(), 3);
+        for diagnostic in &project.diagnostics {
+            proptest::prop_assert!(!render(diagnostic, &project, true).is_empty());
+        }
+    }
+}

@@ -33,6 +33,13 @@ pub(super) fn environment(root: &Path) -> HashMap<String, String> {
 /// Reads a project's settings.
 pub(super) fn read(root: &Path, environment: &HashMap<String, String>) -> Settings {
     let mut settings = Settings::default();
+    if root.join(".flashignore").is_file() {
+        let place = Span { file: PathBuf::from(".flashignore"), start: 0, end: 0 };
+        let hint = "move its patterns to `.gitignore`".to_owned();
+        let mut warning = error("flashignore", "`.flashignore` is not read", place, "", Some(hint));
+        warning.severity = Severity::Warning;
+        settings.problems.push(warning);
+    }
     requirements_txt(root, &mut settings);
     let table = pyproject(root, &mut settings);
     let declared = table

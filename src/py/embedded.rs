@@ -1,6 +1,7 @@
 //! The platform inside a script, a notebook or a test: in memory, started at the first call.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use super::cli::host_python;
 use super::endpoint::EndpointBase;
 use super::runtime::{self, Context};
 use crate::endpoint::{EndpointConfig, EndpointKind, Value};
+use crate::platform::options::{CommandLine, WorkerCommand};
 use crate::platform::{EndpointSpec, Event, Observer, Platform, PlatformOptions};
-use crate::requirements::{DepsMode, Environments, Progress, ProgressKind, Reporter};
+use crate::requirements::{DepsMode, Environments, Interpreter, Progress, ProgressKind, Reporter};
 use crate::wire::Backend;
 use crate::wire::message::{LoadHead, OutputStream, Source};
 
@@ -81,12 +83,25 @@ fn embedded(py: Python<'_>) -> PyResult<&'static Embedded> {
     }
     Ok(context.embedded.get_or_init(|| {
         let _entered = context.handle().enter();
-        let options = PlatformOptions::new(host.clone());
+        let mut options = PlatformOptions::new(host.clone());
+        options.command = Arc::new(ScriptWorker(Arc::clone(&options.command)));
         Embedded {
             platform: Platform::new(options, Arc::new(Console(context))),
             environments: Environments::new(host, mode, Arc::new(Console(context))),
         }
     }))
+}
+
+/// Starts workers that preload nothing: a script's first call waits for its worker, and arguments
+/// that come as pickles need no pydantic.
+struct ScriptWorker(Arc<dyn WorkerCommand>);
+
+impl WorkerCommand for ScriptWorker {
+    fn command(&self, interpreter: &Interpreter) -> CommandLine {
+        let mut line = self.0.command(interpreter);
+        line.variables.insert("FLASH_WORKER_PRELOAD".to_owned(), OsString::new());
+        line
+    }
 }
 
 fn spec_of(

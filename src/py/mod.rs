@@ -29,8 +29,8 @@ mod _core {
     use super::endpoint::{EndpointBase, bare_name};
     #[pymodule_export]
     use super::enums::{
-        cpu_max_disk, data_center_values, enum_table, find_data_center, gpu_ids, normalize_gpu_ids,
-        parameter_table, parse_gpu_ids, suggest, unknown_data_center, unknown_member,
+        cpu_max_disk, data_center_values, enum_table, find_data_center, gpu_ids, hardware_tables,
+        normalize_gpu_ids, parameter_table, parse_gpu_ids, suggest, unknown_data_center, unknown_member,
     };
     #[pymodule_export]
     use super::worker::WorkerLink;

@@ -15,7 +15,8 @@ use pyo3::types::PyBytes;
 use pythonize::{depythonize, pythonize};
 use serde_bytes::ByteBuf;
 
-use self::memory::{Pinned, PythonMemory};
+use self::memory::PythonMemory;
+use super::buffer::{pin, release_waiting};
 use super::call::install_backend;
 use crate::wire::message::{
     AnswerHead, CallHead, ChunkHead, ErrorReport, HttpStartHead, LoadHead, OutputHead, OutputStream,
@@ -42,7 +43,7 @@ fn to_python(error: &WorkerError) -> PyErr {
 }
 
 fn pin_all(buffers: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<Box<dyn Segment>>> {
-    buffers.into_iter().map(|buffer| Ok(Box::new(Pinned::new(&buffer)?) as Box<dyn Segment>)).collect()
+    buffers.into_iter().map(|buffer| Ok(Box::new(pin(&buffer)?) as Box<dyn Segment>)).collect()
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: &Bound<'_, PyAny>) -> PyResult<T> {
@@ -58,7 +59,7 @@ impl WorkerLink {
         let socket = Arc::new(link::adopt_descriptor(descriptor)?);
         process::prepare();
         process::start_watchdog(Arc::clone(&socket)).map_err(|error| to_python(&error))?;
-        let link = Link::start(Arc::clone(&socket)).map_err(|error| to_python(&error))?;
+        let link = Link::start(Arc::clone(&socket), release_written).map_err(|error| to_python(&error))?;
         let nested = Nested::new(Arc::clone(&link));
         install_backend(Arc::clone(&nested) as _);
         Ok(Self { link, nested, socket: Mutex::new(Some(socket)) })
@@ -175,9 +176,10 @@ impl WorkerLink {
 
     /// Sends a piece of an HTTP body.
     fn http_chunk(&self, py: Python<'_>, call_id: u64, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let segments: Vec<Box<dyn Segment>> = vec![Box::new(Pinned::new(data)?)];
-        py.detach(|| self.link.send_empty(FrameKind::HttpChunk, 0, call_id, segments))
-            .map_err(|error| to_python(&error))
+        let segments: Vec<Box<dyn Segment>> = vec![Box::new(pin(data)?)];
+        let sent = py.detach(|| self.link.send_empty(FrameKind::HttpChunk, 0, call_id, segments));
+        release_waiting(py);
+        sent.map_err(|error| to_python(&error))
     }
 
     /// Waits until everything sent has left the process, then refuses more.
@@ -195,8 +197,16 @@ impl WorkerLink {
         head: &H,
         segments: Vec<Box<dyn Segment>>,
     ) -> PyResult<()> {
-        py.detach(|| self.link.send(kind, 0, call_id, head, segments)).map_err(|error| to_python(&error))
+        let sent = py.detach(|| self.link.send(kind, 0, call_id, head, segments));
+        release_waiting(py);
+        sent.map_err(|error| to_python(&error))
     }
+}
+
+/// Gives back the memory of results that the writer is done with.
+fn release_written() {
+    // Once the interpreter is gone, its memory goes with the process.
+    let _ = Python::try_attach(release_waiting);
 }
 
 struct PythonSide {

@@ -99,11 +99,15 @@ pub fn adopt_descriptor(descriptor: RawFd) -> io::Result<UnixStream> {
 }
 
 impl Link {
-    /// Starts the writer thread on `socket`.
+    /// Starts the writer thread on `socket`; it calls `released` after it has dropped a frame's
+    /// segments, so that their owner can take its memory back.
     ///
     /// # Errors
     /// [`WorkerError::Process`] when the thread cannot be started.
-    pub fn start(socket: Arc<UnixStream>) -> Result<Arc<Self>, WorkerError> {
+    pub fn start(
+        socket: Arc<UnixStream>,
+        released: impl Fn() + Send + 'static,
+    ) -> Result<Arc<Self>, WorkerError> {
         let link = Arc::new(Self {
             socket,
             state: Mutex::new(State::default()),
@@ -113,7 +117,7 @@ impl Link {
         let writer = Arc::clone(&link);
         std::thread::Builder::new()
             .name("flash-writer".to_owned())
-            .spawn(move || writer.write_queue())
+            .spawn(move || writer.write_queue(&released))
             .map_err(WorkerError::Process)?;
         Ok(link)
     }
@@ -212,7 +216,7 @@ impl Link {
         Ok(sendmsg(&*self.socket, slices, &mut SendAncillaryBuffer::default(), flags)?)
     }
 
-    fn write_queue(&self) {
+    fn write_queue(&self, released: &impl Fn()) {
         loop {
             let mut outgoing = {
                 let mut state = self.lock();
@@ -238,6 +242,7 @@ impl Link {
             }
             let length = outgoing.length;
             drop(outgoing);
+            released();
             let mut state = self.lock();
             state.writing = false;
             state.queued = state.queued.saturating_sub(length);
@@ -273,7 +278,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn frames_sent_by_many_threads_arrive_whole_and_in_order() {
         let (parent, worker) = UnixStream::pair().unwrap();
-        let link = Link::start(Arc::new(worker)).unwrap();
+        let link = Link::start(Arc::new(worker), || ()).unwrap();
         let threads: Vec<_> = (0..4u64)
             .map(|thread| {
                 let link = Arc::clone(&link);
@@ -305,7 +310,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn closed_link_has_written_everything_and_refuses_more() {
         let (parent, worker) = UnixStream::pair().unwrap();
-        let link = Link::start(Arc::new(worker)).unwrap();
+        let link = Link::start(Arc::new(worker), || ()).unwrap();
         let closing = Arc::clone(&link);
         let closer = std::thread::spawn(move || {
             closing.send_empty(FrameKind::HttpChunk, 0, 1, vec![Box::new(vec![7u8; 3 << 20])]).unwrap();

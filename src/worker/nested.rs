@@ -266,7 +266,7 @@ mod tests {
         let (parent, worker) = UnixStream::pair().unwrap();
         parent.set_nonblocking(true).unwrap();
         let parent = tokio::net::UnixStream::from_std(parent).unwrap();
-        (parent, Nested::new(Link::start(Arc::new(worker)).unwrap()))
+        (parent, Nested::new(Link::start(Arc::new(worker), || ()).unwrap()))
     }
 
     #[tokio::test]

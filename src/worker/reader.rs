@@ -231,7 +231,7 @@ mod tests {
     fn exchange(frames: Vec<Frame>, limit: usize) -> (Vec<String>, Option<Frame>) {
         let (mut parent, worker) = UnixStream::pair().unwrap();
         let worker = Arc::new(worker);
-        let link = Link::start(Arc::clone(&worker)).unwrap();
+        let link = Link::start(Arc::clone(&worker), || ()).unwrap();
         let nested = Nested::new(Arc::clone(&link));
         let sender = std::thread::spawn(move || {
             for frame in frames {

@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from . import bodies, encoding, loader
+from .report import RefusedError, innermost_user_frame
 
 if TYPE_CHECKING:
     from .calls import Call, Calls
@@ -85,6 +86,7 @@ class HttpServer:
         body = bytes(call.buffers[0]) if call.buffers else b""
         call.buffers = []
         exchange = Exchange(self._calls, call, body)
+        current_exchange.set(exchange)
         try:
             await self._app(scope_of(head), exchange.receive, exchange.send)
             exchange.end()
@@ -121,6 +123,9 @@ class HttpServer:
         except (SystemExit, KeyboardInterrupt) as error:
             raise HandlerExitError from error
         if not isinstance(result, Response):
+            exchange = current_exchange.get()
+            if exchange is not None:
+                exchange.result = result
             encoding.refuse_not_finite(result)
         return result
 
@@ -153,6 +158,8 @@ class HttpServer:
             found = self._calls.report_of(error.__cause__)
         else:
             found = self._calls.report_of(error)
+        if innermost_user_frame(error.__traceback__) is None:
+            found = _unencodable() or found
         content = {
             "detail": f"{found['error_type']}: {found['message']}",
             "error_type": found["error_type"],
@@ -171,6 +178,8 @@ class Exchange:
         self._calls = calls
         self._call = call
         self._body: bytes | None = body
+        #: What the handler returned, to say which part of it could not be encoded.
+        self.result: Any = None
         self._ended = asyncio.Event()
 
     async def receive(self) -> dict[str, Any]:
@@ -200,6 +209,10 @@ class Exchange:
         """End the answer; what runs in the background goes on."""
         self._ended.set()
         self._calls.finish(self._call, lambda: self._calls.link.answer(self._call.id, "http", []))
+
+
+#: The exchange that this context serves.
+current_exchange: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("flash_exchange", default=None)
 
 
 def scope_of(head: dict[str, Any]) -> dict[str, Any]:
@@ -258,6 +271,18 @@ def split_doc(doc: str | None) -> tuple[str | None, str | None]:
     """Return a docstring's first line and the rest."""
     summary, _, description = inspect.cleandoc(doc or "").partition("\n")
     return summary.strip() or None, description.strip() or None
+
+
+def _unencodable() -> dict[str, Any] | None:
+    """Return the report of a result that FastAPI's encoder refused."""
+    exchange = current_exchange.get()
+    if exchange is None:
+        return None
+    try:
+        encoding.to_json(exchange.result)
+    except RefusedError as refused:
+        return refused.report
+    return None
 
 
 def _outcome(job: Callable[[], Any]) -> tuple[Any, BaseException | None]:

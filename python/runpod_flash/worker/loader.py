@@ -16,6 +16,7 @@ import os
 import sys
 import types
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from runpod_flash import _context
@@ -111,15 +112,12 @@ def load_module(name: str, file: str) -> types.ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and _is_same_file(getattr(loaded, "__file__", None), file):
         return loaded
-    spec = None
-    if loaded is None and all(part.isidentifier() for part in name.split(".")):
-        # Imports the packages above it.
-        spec = importlib.util.find_spec(name)
     parent, _, last = name.rpartition(".")
+    if parent:
+        _ensure_package(parent, os.path.dirname(file))
+    spec = _find_spec(name) if loaded is None else None
     if spec is None or not _is_same_file(spec.origin, file):
         # A file name that is no module name, or one that hides a module of the same name.
-        if parent:
-            _ensure_package(parent, os.path.dirname(file))
         spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load {file!r} as Python source", name=name, path=file)
@@ -142,18 +140,37 @@ def load_module(name: str, file: str) -> types.ModuleType:
 
 
 def _ensure_package(name: str, folder: str) -> None:
-    """Make parent package ``name`` exist: imported where it can be, else an empty one."""
+    """Make parent package ``name`` exist: imported where it has an ``__init__``, else an empty one.
+
+    Never left to the import system's namespace packages: looking into one inside another inside
+    another takes it exponential time.
+    """
     if name in sys.modules:
         return
-    parent, _, _ = name.rpartition(".")
+    parent, _, last = name.rpartition(".")
     if parent:
         _ensure_package(parent, os.path.dirname(folder))
-    if all(part.isidentifier() for part in name.split(".")) and importlib.util.find_spec(name) is not None:
+    spec = _find_spec(name)
+    if spec is not None and spec.has_location:
         importlib.import_module(name)
         return
     package = types.ModuleType(name)
-    package.__path__ = [folder]
+    found = spec.submodule_search_locations if spec is not None else None
+    package.__path__ = list(dict.fromkeys([folder, *(found or [])]))
     sys.modules[name] = package
+    if parent:
+        setattr(sys.modules[parent], last, package)
+
+
+def _find_spec(name: str) -> ModuleSpec | None:
+    """Return where the import system finds ``name``, whose parent is imported already."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        return None
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        # The parent is a module, not a package.
+        return None
 
 
 def load_script(file: str) -> types.ModuleType:

@@ -26,6 +26,11 @@ LOAD_FAILED = 1
 #: Exit status when the connection carried something unreadable (EX_SOFTWARE).
 BROKEN = 70
 
+#: What a spare worker imports, in order, where `FLASH_WORKER_PRELOAD` does not say it.
+PRELOAD = "runpod_flash.worker.calls,runpod_flash.worker.loader,pydantic"
+#: Seconds without work after which a worker takes itself for a spare one.
+SPARE_AFTER = 0.02
+
 Frame = tuple[str, int, Any, list[bytearray]]
 
 
@@ -105,12 +110,14 @@ class Worker:
                 self.loop.stop()
 
     def _wait_for_load(self) -> dict[str, Any] | None:
-        for name in os.environ.get("FLASH_WORKER_PRELOAD", "pydantic").split(","):
-            # A spare worker uses its idle time; one that has work starts on it.
-            if name and self.inbox.empty():
-                preload(name)
+        names = os.environ.get("FLASH_WORKER_PRELOAD", PRELOAD).split(",")
         while True:
-            kind, _, head, _ = self.inbox.get()
+            try:
+                # A worker that is started for work gets it at once; a spare one uses the time.
+                kind, _, head, _ = self.inbox.get(timeout=SPARE_AFTER if names else None)
+            except queue.Empty:
+                preload(names.pop(0))
+                continue
             if kind == "load":
                 loaded: dict[str, Any] = head
                 return loaded
@@ -151,7 +158,7 @@ class Worker:
 def preload(name: str) -> None:
     """Import ``name`` and what a worker uses of it; a missing package shows when it is needed."""
     try:
-        module = importlib.import_module(name)
+        module = importlib.import_module(name) if name else None
         for lazy in ("create_model", "TypeAdapter", "FastAPI"):
             getattr(module, lazy, None)
     except Exception as error:

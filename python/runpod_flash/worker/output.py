@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from runpod_flash import _context
@@ -161,8 +162,9 @@ def _close(link: Any) -> None:
 
 
 def _carry_call_into_threads() -> None:
-    """Let a thread that a call starts print (and call) in that call's name."""
+    """Let threads that a call starts, and work it gives to a pool, print and call in its name."""
     start = threading.Thread.start
+    submit = ThreadPoolExecutor.submit
 
     def start_in_call(self: threading.Thread) -> None:
         call = _context.current_call.get()
@@ -177,7 +179,22 @@ def _carry_call_into_threads() -> None:
             self.run = run_in_call  # type: ignore[method-assign]
         start(self)
 
+    def submit_in_call(self: ThreadPoolExecutor, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        call = _context.current_call.get()
+        if call is None:
+            return submit(self, function, *args, **kwargs)
+
+        def run_in_call() -> Any:
+            token = _context.current_call.set(call)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _context.current_call.reset(token)
+
+        return submit(self, run_in_call)
+
     threading.Thread.start = start_in_call  # type: ignore[method-assign]
+    ThreadPoolExecutor.submit = submit_in_call  # type: ignore[assignment, method-assign]
 
 
 def _is_pool_thread(thread: threading.Thread) -> bool:

@@ -97,13 +97,6 @@ def message_of(error: BaseException) -> str:
         return f"<no message: its __str__ raised {type(broken).__name__}>"
 
 
-def user_traceback(error: BaseException) -> str:
-    """Return the traceback as Python prints it, with the user's frames only."""
-    summary = traceback.TracebackException.from_exception(error)
-    _keep_user_frames(summary)
-    return "".join(summary.format())
-
-
 def innermost_user_frame(trace: TracebackType | None) -> tuple[str, int] | None:
     """Return file and line of the innermost frame of user code."""
     found = None

@@ -156,6 +156,7 @@ async fn worker_that_cannot_be_started_says_why() {
                 program: "/nonexistent/python".into(),
                 arguments: vec![],
                 variables: BTreeMap::new(),
+                withheld: &[],
             }
         }
     }

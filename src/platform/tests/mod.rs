@@ -42,6 +42,7 @@ impl WorkerCommand for FakeWorker {
             program: std::env::current_exe().unwrap(),
             arguments: arguments.map(Into::into).to_vec(),
             variables: BTreeMap::new(),
+            withheld: &[],
         }
     }
 }

@@ -1,17 +1,10 @@
-//! Memory shared between the socket's threads and Python, in both directions.
-//!
-//! Incoming: a `bytearray` that the reader fills before Python sees it. Outgoing: any object with
-//! the buffer protocol, held in place until it is written.
+//! Memory of Python that the socket is read into: a `bytearray` that the reader fills before
+//! Python sees it.
 
-use std::ffi::{c_char, c_int, c_void};
-use std::mem::MaybeUninit;
 use std::slice;
 
-use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-
-use crate::worker::Segment;
 
 /// A `bytearray` whose bytes the reader writes without the interpreter's lock.
 pub(super) struct PythonMemory {
@@ -61,88 +54,5 @@ impl AsMut<[u8]> for PythonMemory {
         unsafe {
             slice::from_raw_parts_mut(self.start, self.length)
         }
-    }
-}
-
-/// `Py_buffer`, whose layout has been the same since Python 3.0 and is documented since 3.11; the
-/// limited API of 3.10 does not declare it.
-#[repr(C)]
-struct View {
-    buf: *mut c_void,
-    obj: *mut ffi::PyObject,
-    len: ffi::Py_ssize_t,
-    itemsize: ffi::Py_ssize_t,
-    readonly: c_int,
-    ndim: c_int,
-    format: *mut c_char,
-    shape: *mut ffi::Py_ssize_t,
-    strides: *mut ffi::Py_ssize_t,
-    suboffsets: *mut ffi::Py_ssize_t,
-    internal: *mut c_void,
-}
-
-/// `PyBUF_SIMPLE`: one contiguous piece of bytes.
-const SIMPLE: c_int = 0;
-
-#[expect(unsafe_code, reason = "exported by every interpreter since 3.0")]
-// SAFETY: signatures as in CPython's `abstract.h`.
-unsafe extern "C" {
-    fn PyObject_GetBuffer(object: *mut ffi::PyObject, view: *mut View, flags: c_int) -> c_int;
-    fn PyBuffer_Release(view: *mut View);
-}
-
-/// An object's bytes, held in place.
-pub(super) struct Pinned {
-    view: Box<View>,
-}
-
-#[expect(unsafe_code, reason = "a view that any thread may read and release")]
-// SAFETY: the exporter keeps the memory in place while the view is held; this value only reads it,
-// and releases it with the interpreter attached. User code that writes into an object it has
-// already returned may send either value: that is its race, not a memory error.
-unsafe impl Send for Pinned {}
-
-impl Pinned {
-    /// Holds `object`'s bytes in place.
-    pub(super) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let mut view = Box::new(MaybeUninit::<View>::zeroed());
-        #[expect(unsafe_code, reason = "the buffer protocol")]
-        // SAFETY: the interpreter is attached (`object` is bound); the view is written by the call
-        // and used only when it succeeded. It is boxed, as exporters may point into it.
-        unsafe {
-            if PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), SIMPLE) != 0 {
-                return Err(PyErr::take(object.py())
-                    .unwrap_or_else(|| PyMemoryError::new_err("the object gives no buffer")));
-            }
-            Ok(Self { view: view.assume_init() })
-        }
-    }
-}
-
-impl Segment for Pinned {
-    fn bytes(&self) -> &[u8] {
-        let length = usize::try_from(self.view.len).unwrap_or_default();
-        if self.view.buf.is_null() || length == 0 {
-            return &[];
-        }
-        #[expect(unsafe_code, reason = "the bytes of a held view")]
-        // SAFETY: the exporter keeps `buf` valid for `len` bytes until the view is released.
-        unsafe {
-            slice::from_raw_parts(self.view.buf.cast::<u8>(), length)
-        }
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        let view: *mut View = &raw mut *self.view;
-        // Once the interpreter is gone, its memory goes with the process.
-        let _ = Python::try_attach(|_| {
-            #[expect(unsafe_code, reason = "the buffer protocol")]
-            // SAFETY: the interpreter is attached, and the view is released exactly once.
-            unsafe {
-                PyBuffer_Release(view);
-            }
-        });
     }
 }

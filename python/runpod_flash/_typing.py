@@ -1,0 +1,91 @@
+"""Types of what the decorators return; loaded by type checkers only."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+R_co = TypeVar("R_co", covariant=True)
+L_co = TypeVar("L_co", covariant=True)
+
+
+class RemoteFunction(Protocol, Generic[P, R_co, L_co]):
+    """A decorated function: called, it runs where its endpoint runs; ``local`` runs it here."""
+
+    __name__: str
+    __qualname__: str
+    __module__: str
+    __doc__: str | None
+    __remote_config__: dict[str, Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        """Call the function where its endpoint runs."""
+        ...
+
+    def local(self, *args: P.args, **kwargs: P.kwargs) -> L_co:
+        """Call the plain function, here."""
+        ...
+
+    def __wrapped__(self, *args: P.args, **kwargs: P.kwargs) -> L_co:
+        """Call the plain function, here."""
+        ...
+
+
+class Verb(Coroutine[Any, Any, Any]):
+    """What ``.get(path)`` and its kin give: a decorator of routes; on a client, a request."""
+
+    @abstractmethod
+    def __call__(self, function: F) -> F:
+        """Register a handler; the function stays what it is."""
+
+
+class Generation(Protocol[T]):
+    """A call of a generator function: ``await`` gives the list, ``async for`` the items."""
+
+    def __await__(self) -> Generator[Any, Any, list[T]]:
+        """Collect all items."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Take items as they come."""
+        ...
+
+
+class RemoteGeneratorFunction(Protocol, Generic[P, T, L_co]):
+    """A decorated generator function."""
+
+    __name__: str
+    __qualname__: str
+    __module__: str
+    __doc__: str | None
+    __remote_config__: dict[str, Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Generation[T]:
+        """Call the function where its endpoint runs."""
+        ...
+
+    def local(self, *args: P.args, **kwargs: P.kwargs) -> L_co:
+        """Call the plain function, here."""
+        ...
+
+    def __wrapped__(self, *args: P.args, **kwargs: P.kwargs) -> L_co:
+        """Call the plain function, here."""
+        ...
+
+
+__all__ = [
+    "AsyncIterator",
+    "Callable",
+    "Coroutine",
+    "Generation",
+    "Iterator",
+    "P",
+    "RemoteFunction",
+    "RemoteGeneratorFunction",
+    "T",
+    "Verb",
+]
