@@ -1,6 +1,5 @@
 """``NetworkVolume`` and ``PodTemplate``: pydantic models, as in 1.21."""
 
-
 from __future__ import annotations
 
 import hashlib
