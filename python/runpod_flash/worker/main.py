@@ -8,7 +8,6 @@ one call at a time (so that ``asyncio.run`` works in them, as it does when deplo
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import importlib
 import os
 import queue
@@ -38,8 +37,6 @@ Frame = tuple[str, int, Any, list[bytearray]]
 def run(descriptor: int) -> int:
     """Serve the connection on ``descriptor`` until it says stop; returns the exit status."""
     link = WorkerLink(descriptor)
-    # A segfault says where it happened.
-    faulthandler.enable(2, all_threads=False)
     output.install(link)
     os.register_at_fork(after_in_child=lambda: output.forked(descriptor))
     return Worker(link).live()
