@@ -58,7 +58,7 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def find(self, selector: str, then: str = "found.innerText") -> Any:
+    def find(self, selector: str, then: str = "found.textContent") -> Any:
         """Wait until an element is there (the page says when it changes) and run `then` on it."""
         return self.run(f"""
             new Promise((resolve, reject) => {{
@@ -141,5 +141,5 @@ def test_try_it_out_shows_the_functions_answer(project, serve, page: Page) -> No
 def test_page_shows_the_located_error_of_a_broken_file(project, serve, page: Page) -> None:
     server = serve(project({"hello.py": WORKER, "bad.py": "from runpod_flash import Endpoint\ndef broken(:\n"}))
     page.open(f"http://localhost:{server.port}/docs")
-    assert "bad.py:2" in page.find("#problems")
+    assert "bad.py:2" in page.find("#problems pre", "found.textContent")
     assert page.find("h3[id^=operations-tag-greeter]").startswith("greeter")

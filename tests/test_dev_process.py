@@ -49,6 +49,13 @@ def test_wrong_command_line_is_exit_2_on_stderr(flash, arguments: tuple[str, ...
     assert done.stderr
 
 
+def test_wrong_variable_is_exit_2(flash) -> None:
+    for name, value in {"FLASH_PORT": "high", "FLASH_DEPS": "some"}.items():
+        done = flash("run", env={name: value})
+        assert done.returncode == 2, done.stderr
+        assert value in done.stderr
+
+
 def test_misspelt_command_gets_a_suggestion(flash) -> None:
     assert "run" in flash("rnu").stderr + flash("runn").stderr
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::dotenv::Variables;
+use super::table::in_declared_order;
 use crate::endpoint::{EndpointKind, Route, Value};
 use crate::platform::EndpointSpec;
 use crate::project::{DeclaredEndpoint, Diagnostic, Label, Project, ProjectFile, Severity};
@@ -58,7 +59,7 @@ fn load_head(
     env: &BTreeMap<String, String>,
 ) -> LoadHead {
     let root = project.root.to_string_lossy().into_owned();
-    let routes = endpoint.callables.iter().filter_map(|callable| {
+    let routes = in_declared_order(&endpoint.callables).into_iter().filter_map(|(_, callable)| {
         let (method, path) = callable.route.clone()?;
         Some(Route { method, path, function: callable.name.clone() })
     });

@@ -149,6 +149,13 @@ impl Table {
         self.by_host.get(&label.to_lowercase()).map(|(name, kind)| (name.as_str(), *kind))
     }
 
+    /// Returns the names of the queue-based endpoints, in order.
+    pub(super) fn queue_endpoints(&self) -> Vec<&str> {
+        let endpoints = self.project.files.iter().flat_map(|file| &file.endpoints);
+        let queues = endpoints.filter(|endpoint| endpoint.kind == EndpointKind::Queue);
+        queues.map(|endpoint| endpoint.name.as_str()).collect()
+    }
+
     /// Returns the declaration of an endpoint.
     pub(super) fn declared(&self, name: &str) -> Option<&DeclaredEndpoint> {
         self.project.files.iter().flat_map(|file| &file.endpoints).find(|endpoint| endpoint.name == name)
@@ -229,6 +236,14 @@ pub(super) fn hardware_text(hardware: &Hardware) -> String {
     }
 }
 
+/// Callables as they stand in the source, each with its place in the list: of two routes that fit
+/// a path, FastAPI takes the first declared.
+pub(super) fn in_declared_order(callables: &[Callable]) -> Vec<(usize, &Callable)> {
+    let mut callables: Vec<(usize, &Callable)> = callables.iter().enumerate().collect();
+    callables.sort_by_key(|(_, callable)| callable.span.start);
+    callables
+}
+
 /// One queue-based callable of a file.
 struct Job<'a> {
     endpoint: usize,
@@ -275,7 +290,7 @@ fn file_routes(file: &ProjectFile, index: usize) -> Vec<ProjectRoute> {
         if endpoint.kind != EndpointKind::LoadBalanced {
             continue;
         }
-        for (callable, declared) in endpoint.callables.iter().enumerate() {
+        for (callable, declared) in in_declared_order(&endpoint.callables) {
             let Some((method, path)) = &declared.route else { continue };
             let path = format!("/{}", path.trim_start_matches('/'));
             routes.push(ProjectRoute {

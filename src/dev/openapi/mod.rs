@@ -4,6 +4,7 @@
 //! worker's own description, in which pydantic models and every annotation are resolved.
 
 mod example;
+mod jobs;
 mod schemas;
 
 use std::collections::HashSet;
@@ -34,6 +35,13 @@ pub(super) fn document(table: &Table, describe: &dyn Describe, problems: &[Strin
         };
         builder.label(&mut operation, route, endpoint, callable);
         builder.add(&route.path, method_name(route.method), operation);
+    }
+    let queues: Vec<&str> = table.queue_endpoints();
+    if !queues.is_empty() {
+        for (path, method, operation) in jobs::operations(&queues) {
+            builder.add(path, method, operation);
+        }
+        tags.push(json!({ "name": jobs::TAG, "description": "Runpod's own API, for clients of it" }));
     }
     builder.add("/ping", "GET", own_operation("ping", "Whether the server is up"));
     tags.push(json!({ "name": "server", "description": "The dev server itself" }));

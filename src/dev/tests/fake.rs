@@ -471,8 +471,10 @@ pub(in crate::dev) fn class(name: &str, class: &str, methods: &[&str]) -> Declar
 pub(in crate::dev) fn balanced(name: &str, routes: &[(Method, &str, &str, &[&str])]) -> DeclaredEndpoint {
     let callables = routes
         .iter()
-        .map(|(method, path, name, names)| {
+        .enumerate()
+        .map(|(place, (method, path, name, names))| {
             let mut callable = function(name, names);
+            callable.span.start = place;
             callable.route = Some((*method, (*path).to_owned()));
             callable
         })

@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
 use super::fake::{Server, Workers, balanced, class, file, project, queue, start, with_error};
+use crate::dev::table::Found;
 use crate::endpoint::Method;
 use crate::wire::message::{CallableDescription, ReadyHead};
 
@@ -337,4 +338,23 @@ async fn port_that_is_taken_leads_to_the_next_one() {
     let next = crate::dev::listen::bind("127.0.0.1", server.port).await.expect("another port");
     assert!(next.port > server.port);
     assert!(!next.is_public());
+}
+
+#[tokio::test]
+async fn route_that_is_declared_first_wins() {
+    let mut api = balanced(
+        "api",
+        &[(Method::Get, "/items/all", "z_all", &[]), (Method::Get, "/items/{item}", "a_one", &["item"])],
+    );
+    // As the scan lists them: by name.
+    api.callables.reverse();
+    let server = start(project(vec![file("api.py", vec![api])]), Workers::new(Vec::new(), &[])).await;
+    let function = |path: &str| {
+        server.app.with_table(|table| match table.find(&http::Method::GET, path) {
+            Found::Route(route) => route.function.clone(),
+            other => format!("{other:?}"),
+        })
+    };
+    assert_eq!(function("/api/items/all"), "z_all");
+    assert_eq!(function("/api/items/7"), "a_one");
 }
