@@ -208,11 +208,12 @@ impl Supervisor {
         Ok(delivery)
     }
 
-    /// A worker process has ended, `reason` says how. Returns whether that was meant.
-    pub(super) fn worker_ended(self: &Arc<Self>, number: u64, reason: &str, tail: &str) -> bool {
+    /// A worker process has ended, `reason` says how. Returns whether that was meant, and why it was.
+    pub(super) fn worker_ended(self: &Arc<Self>, number: u64, reason: String, tail: &str) -> (bool, String) {
         let now = self.now();
         let mut state = self.lock();
-        let Some(mut worker) = state.workers.remove(&number) else { return true };
+        let Some(mut worker) = state.workers.remove(&number) else { return (true, reason) };
+        let reason = worker.killed_because.take().unwrap_or(reason);
         let was_meant = matches!(worker.phase, Phase::Stopping(_))
             || (worker.phase == Phase::Lost && worker.running.is_empty())
             || worker.generation != state.generation && worker.running.is_empty();
@@ -231,11 +232,11 @@ impl Supervisor {
         }
         let held = std::mem::take(&mut worker.running);
         for (key, running) in held.into_iter().rev() {
-            self.lose(&mut state, key, running, reason, tail);
+            self.lose(&mut state, key, running, &reason, tail);
         }
         self.pump(&mut state);
         self.rouse();
-        was_meant
+        (was_meant, reason)
     }
 
     /// A worker was lost while it held this: a stored job goes back to the queue's head once.

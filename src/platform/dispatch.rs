@@ -12,7 +12,7 @@ use super::launch::load_head;
 use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
 use super::scaler::desired_workers;
-use super::shared::{Counted, Shutdown};
+use super::shared::Shutdown;
 use super::state::{Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
 use super::worker::{Plan, run_worker};
@@ -39,7 +39,11 @@ impl Supervisor {
             let Some(work) = state.queue.pop_front() else { break };
             self.assign(state, number, work, now);
         }
+        let was_throttled = state.throttled;
         self.scale(state, now);
+        let active = state.active();
+        self.shared.report(state.reported_active, active, was_throttled, state.throttled);
+        state.reported_active = active;
         let wake_at = self.next_moment(state, now);
         if wake_at != state.wake_at {
             state.wake_at = wake_at;
@@ -181,26 +185,31 @@ impl Supervisor {
         }
         let init_timeout = self.shared.options.init_timeout;
         for worker in state.workers.values_mut() {
-            let is_over = match worker.phase {
-                Phase::Starting => now >= worker.since + init_timeout,
-                Phase::Stopping(kill_at) => now >= kill_at,
-                Phase::Ready | Phase::Draining => {
-                    let due = |running: &Running| {
-                        running.abandoned.is_some_and(|abandoned| abandoned.kill_at <= now)
-                    };
-                    let timed_out = |running: &Running| {
-                        due(running) && running.abandoned.is_some_and(|abandoned| abandoned.is_timeout)
-                    };
-                    // A cancelled call alone is no reason to take others down with it.
-                    worker.running.values().any(timed_out)
-                        || (!worker.running.is_empty() && worker.running.values().all(due))
-                }
-                Phase::Lost => false,
+            let due = |running: &Running| running.abandoned.is_some_and(|abandoned| abandoned.kill_at <= now);
+            let timed_out = |running: &Running| {
+                due(running) && running.abandoned.is_some_and(|abandoned| abandoned.is_timeout)
             };
-            if is_over {
-                worker.phase = if worker.phase == Phase::Starting { worker.phase } else { Phase::Lost };
-                worker.switch.kill();
+            let reason = match worker.phase {
+                Phase::Starting if now >= worker.since + init_timeout => {
+                    format!("did not load its code within {init_timeout:?} and was killed")
+                }
+                Phase::Stopping(kill_at) if now >= kill_at => "did not stop and was killed".to_owned(),
+                Phase::Ready | Phase::Draining if worker.running.values().any(timed_out) => {
+                    "did not stop a call that had run too long and was killed".to_owned()
+                }
+                // A cancelled call alone is no reason to take others down with it.
+                Phase::Ready | Phase::Draining
+                    if !worker.running.is_empty() && worker.running.values().all(due) =>
+                {
+                    "did not stop a cancelled call and was killed".to_owned()
+                }
+                _ => continue,
+            };
+            if worker.phase != Phase::Starting {
+                worker.phase = Phase::Lost;
             }
+            worker.killed_because.get_or_insert(reason);
+            worker.switch.kill();
         }
     }
 
@@ -337,8 +346,10 @@ impl Supervisor {
         let present = state.present().count();
         if now >= state.start_not_before {
             for running in present..desired {
+                // The first always starts: endpoints may wait for each other.
+                let active = self.shared.active_elsewhere(state.reported_active) + state.active();
                 if running > 0
-                    && let Some(reason) = self.shared.machine.refusal(*self.shared.counted.borrow())
+                    && let Some(reason) = self.shared.machine.refusal(active)
                 {
                     state.throttled = desired - running;
                     self.shared.note_once("machine", || reason);
@@ -384,7 +395,6 @@ impl Supervisor {
             frames: frames.clone(),
             queued,
             switch: Arc::clone(&switch),
-            counted: Some(Counted::new(&self.shared.counted)),
         };
         state.workers.insert(
             number,
@@ -397,6 +407,7 @@ impl Supervisor {
                 running: std::collections::BTreeMap::new(),
                 since: now,
                 ready: None,
+                killed_because: None,
             },
         );
         self.shared.handle.spawn(run_worker(Arc::clone(self), plan));

@@ -24,7 +24,7 @@ impl Machine {
         if running >= self.most {
             let why = if self.is_fixed { "the limit that was set" } else { "what its cores bear" };
             return Some(format!(
-                "no more than {} workers run on this machine at once ({why}); further calls wait",
+                "no more than {} workers work on this machine at once ({why}); further calls wait",
                 self.most
             ));
         }

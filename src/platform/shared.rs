@@ -1,5 +1,6 @@
 //! What all endpoints of a platform share.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::runtime::Handle;
@@ -27,13 +28,15 @@ pub(super) struct Shared {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) handle: Handle,
     pub(super) machine: Machine,
-    /// Told when a worker ended: another endpoint may start one.
+    /// Told when a worker has less to do: another endpoint may start one.
     pub(super) capacity: Notify,
     pub(super) shutdown: watch::Sender<Shutdown>,
     /// Worker processes, spare ones included.
     pub(super) alive: watch::Sender<usize>,
-    /// Worker processes that endpoints count against the machine's limit.
-    pub(super) counted: watch::Sender<usize>,
+    /// Workers that start or work, of all endpoints.
+    active: AtomicUsize,
+    /// Workers that endpoints want and the machine does not bear.
+    throttled: AtomicUsize,
     pub(super) spare: Mutex<Option<Process>>,
     pub(super) platform: Weak<Platform>,
     notes: Mutex<Vec<String>>,
@@ -60,7 +63,8 @@ impl Shared {
             capacity: Notify::new(),
             shutdown: watch::Sender::new(Shutdown::Not),
             alive: watch::Sender::new(0),
-            counted: watch::Sender::new(0),
+            active: AtomicUsize::new(0),
+            throttled: AtomicUsize::new(0),
             spare: Mutex::new(None),
             platform,
             notes: Mutex::new(Vec::new()),
@@ -69,6 +73,34 @@ impl Shared {
 
     pub(super) fn is_shutting_down(&self) -> bool {
         *self.shutdown.borrow() != Shutdown::Not
+    }
+
+    /// Active workers of the other endpoints; `own` is what this one reported last.
+    pub(super) fn active_elsewhere(&self, own: usize) -> usize {
+        self.active.load(Ordering::SeqCst).saturating_sub(own)
+    }
+
+    /// An endpoint's workers became more or less active, or throttled; one that waits for the
+    /// machine is told when there is room.
+    pub(super) fn report(
+        &self,
+        active_before: usize,
+        active: usize,
+        throttled_before: usize,
+        throttled: usize,
+    ) {
+        let change = |counter: &AtomicUsize, before: usize, now: usize| {
+            if now > before {
+                counter.fetch_add(now - before, Ordering::SeqCst);
+            } else {
+                counter.fetch_sub(before - now, Ordering::SeqCst);
+            }
+        };
+        change(&self.active, active_before, active);
+        change(&self.throttled, throttled_before, throttled);
+        if active < active_before && self.throttled.load(Ordering::SeqCst) > 0 {
+            self.capacity.notify_waiters();
+        }
     }
 
     /// Tells the observer something of this `kind` once.

@@ -48,6 +48,8 @@ pub(super) struct Worker {
     /// Since when it is in its phase, or idle.
     pub(super) since: Moment,
     pub(super) ready: Option<Arc<ReadyHead>>,
+    /// Why it was killed from here; says more than the signal.
+    pub(super) killed_because: Option<String>,
 }
 
 impl Worker {
@@ -80,6 +82,8 @@ pub(super) struct State {
     pub(super) is_warming: bool,
     pub(super) is_removed: bool,
     pub(super) throttled: usize,
+    /// Workers that it counts as active in what all endpoints share.
+    pub(super) reported_active: usize,
     pub(super) completed: u64,
     pub(super) failed: u64,
     pub(super) retried: u64,
@@ -104,6 +108,7 @@ impl State {
             is_warming: false,
             is_removed: false,
             throttled: 0,
+            reported_active: 0,
             completed: 0,
             failed: 0,
             retried: 0,
@@ -152,6 +157,13 @@ impl State {
         self.workers.iter().filter(|(_, worker)| {
             worker.generation == self.generation && matches!(worker.phase, Phase::Starting | Phase::Ready)
         })
+    }
+
+    /// Workers that use a core: all but those that wait for work.
+    pub(super) fn active(&self) -> usize {
+        let is_active =
+            |worker: &&Worker| !worker.running.is_empty() || matches!(worker.phase, Phase::Starting);
+        self.workers.values().filter(is_active).count()
     }
 
     /// The ready worker of this generation with a free place and the least to do.

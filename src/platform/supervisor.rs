@@ -214,7 +214,14 @@ impl Supervisor {
         Health {
             completed: state.completed,
             failed: state.failed,
-            in_progress: count(state.workers.values().map(|worker| worker.running.len()).sum()),
+            in_progress: count(
+                state
+                    .workers
+                    .values()
+                    .flat_map(|worker| worker.running.values())
+                    .filter(|running| running.abandoned.is_none())
+                    .count(),
+            ),
             in_queue: count(state.queue.len()),
             retried: state.retried,
             workers_idle: workers(&|worker| worker.phase == Phase::Ready && is_idle(worker)),

@@ -18,7 +18,7 @@ use super::launch::{directory, endpoint_variables};
 use super::nested::Nested;
 use super::output::{Tail, read_lines};
 use super::process::{Process, refill_spare, start, take_spare};
-use super::shared::{Counted, Shared};
+use super::shared::Shared;
 use super::spec::EndpointSpec;
 use super::supervisor::Supervisor;
 use crate::requirements::Interpreter;
@@ -40,8 +40,6 @@ pub(super) struct Plan {
     pub(super) frames: mpsc::UnboundedSender<Frame>,
     pub(super) queued: mpsc::UnboundedReceiver<Frame>,
     pub(super) switch: Arc<KillSwitch>,
-    /// Counts against the machine's limit while it is there.
-    pub(super) counted: Option<Counted>,
 }
 
 /// Runs a worker until it ends.
@@ -57,16 +55,14 @@ pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
             format!("could not be started (`{}`: {error})", plan.interpreter.python.display())
         }
     };
-    drop(plan.counted.take());
     let tail = tail.text();
-    let was_meant = supervisor.worker_ended(plan.number, &reason, &tail);
+    let (was_meant, reason) = supervisor.worker_ended(plan.number, reason, &tail);
     shared.observer.event(if was_meant {
         Event::WorkerStopped { endpoint, worker }
     } else {
         let reason = if tail.is_empty() { reason } else { format!("{reason}; the last it printed:\n{tail}") };
         Event::WorkerFailed { endpoint, worker, reason }
     });
-    shared.capacity.notify_waiters();
 }
 
 /// Takes the spare process where it fits, else starts one.

@@ -83,6 +83,9 @@ async fn job_that_runs_too_long_times_out_and_its_worker_is_replaced() {
     let job = fixture.run("e", "hang", json!(null)).await;
     assert_eq!(job.status, JobStatus::TimedOut);
     assert!(job.error.unwrap().message.contains("executionTimeout exceeded"));
+    assert_eq!(fixture.platform.health("e").await.unwrap().in_progress, 0);
+    let killed = |event: &Event| matches!(event, Event::WorkerFailed { reason, .. } if reason.contains("run too long"));
+    fixture.log.until_event("kill", killed).await;
     assert_eq!(fixture.run("e", "echo", json!(1)).await.status, JobStatus::Completed);
 }
 

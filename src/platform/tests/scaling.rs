@@ -80,6 +80,22 @@ async fn workers_beyond_what_the_machine_bears_are_held_back_and_it_is_said_once
 }
 
 #[tokio::test]
+async fn workers_that_idle_do_not_hold_others_back() {
+    let options = PlatformOptions { max_workers: Some(2), ..options() };
+    let idle = ["a", "b", "c"].map(|name| with_workers(spec(name), 1, 1));
+    let fixture = Fixture::with(options, [idle.to_vec(), vec![with_workers(spec("e"), 0, 2)]].concat());
+    fixture
+        .log
+        .until("three workers", |events| events.iter().filter(|event| is_ready(event)).count() == 3)
+        .await;
+    let calls = (0..2).map(|_| fixture.call("e", "sleep", json!(150)));
+    for result in futures_util::future::join_all(calls).await {
+        result.unwrap();
+    }
+    assert_eq!(fixture.log.count(starting), 5);
+}
+
+#[tokio::test]
 async fn new_generation_serves_new_calls_while_the_old_one_finishes() {
     let fixture = Fixture::new(vec![spec("e")]);
     let old = fixture.call("e", "pid", json!(null)).await.unwrap();
