@@ -91,7 +91,7 @@ def wrong_value_is_a_value_error_that_names_the_right_one() -> None:
     from runpod_flash import Endpoint
 
     try:
-        Endpoint(name="wrong", gpu="NVIDIA_A100_80GB_PCI")
+        Endpoint(name="wrong", gpu="NVIDIA_A100_80GB_PCI")  # type: ignore[arg-type]
     except ValueError as error:
         message = str(error)
     else:

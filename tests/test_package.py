@@ -19,6 +19,12 @@ def test_version_of_the_distribution_is_that_of_the_crate() -> None:
     assert metadata.version("runpod-flash") == cargo_version()
 
 
+def test_version_of_the_module_is_that_of_the_crate() -> None:
+    import runpod_flash
+
+    assert runpod_flash.__version__ == cargo_version()
+
+
 def test_version_of_the_command_is_that_of_the_crate(flash) -> None:
     answer = flash("--version")
     assert answer.returncode == 0, answer.stderr

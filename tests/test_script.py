@@ -380,6 +380,63 @@ def test_function_that_calls_another_endpoint_goes_through_its_workers(script: S
     assert found[1] in {"CallCycleError", "RemoteExecutionError"}
 
 
+def test_endpoint_imported_in_a_body_is_reached(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "gpu.py").write_text(
+        "from runpod_flash import Endpoint\n@Endpoint(name='triple')\ndef triple(x):\n    return 3 * x\n"
+    )
+    (tmp_path / "broken.py").write_text("import runpod_flash\nraise RuntimeError('no')\n")
+    answer = script(
+        """
+        import asyncio
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="pipeline", cpu="cpu3c-1-2")
+        async def pipeline(x):
+            from stages.gpu import triple
+            try:
+                import broken
+            except RuntimeError as error:
+                return await triple(x), str(error)
+
+        if __name__ == "__main__":
+            print(asyncio.run(pipeline(2)))
+        """
+    )
+    assert lines(answer) == ["(6, 'no')"]
+
+
+def test_program_run_as_a_module_keeps_its_relative_imports(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    package = tmp_path / "pack"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "base.py").write_text("BASE = 5\n")
+    (package / "program.py").write_text(
+        textwrap.dedent(
+            """
+            import asyncio
+            from runpod_flash import Endpoint
+            from .base import BASE
+
+            class Point:
+                def __init__(self, x):
+                    self.x = x
+
+            @Endpoint(name="move")
+            def move(point):
+                from .base import BASE as again
+                return Point(point.x + BASE + again)
+
+            if __name__ == "__main__":
+                print(asyncio.run(move(Point(1))).x)
+            """
+        )
+    )
+    assert lines(run(sys.executable, "-m", "pack.program")) == ["11"]
+
+
 def test_imported_module_runs_in_a_worker_from_any_script(script: Script, tmp_path: Path) -> None:
     package = tmp_path / "work" / "jobs"
     package.mkdir(parents=True)

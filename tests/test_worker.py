@@ -79,6 +79,7 @@ def raises(what):
             def __str__(self): raise TypeError
         raise Bad
     if what == "stop": raise StopIteration
+    if what == "surrogate": raise ValueError("\\ud800")
 
 def gives(what):
     import numpy as np
@@ -294,6 +295,7 @@ def test_exception_is_reported_with_the_user_s_frames_and_its_cause(shared):
         ("recursion", "RecursionError", "maximum recursion"),
         ("str", "pkg.basics.raises.<locals>.Bad", "no message"),
         ("stop", "StopIteration", ""),
+        ("surrogate", "ValueError", "\\ud800"),
     ],
 )
 def test_whatever_is_raised_fails_that_call_alone(shared, what, error_type, message):
@@ -352,6 +354,12 @@ def test_unknown_callables_methods_and_wrong_arguments_say_so(shared):
     assert "unexpected keyword argument 'z'" in shared.python("add", z=1)["message"]
     assert "method" in shared.json("Counter", {"by": 1})["detail"]
     assert "up, value" in shared.json("Counter", {"method": "nope"})["detail"]
+
+
+@pytest.mark.parametrize("text", [b'{"a": "\\ud800"}', b'{"a": [1' + b"0" * 4000 + b"]}", b'{"a": [NaN, 1e999]}'])
+def test_odd_values_in_a_refused_input_are_told_as_far_as_json_can(shared, text):
+    report = shared.json("add", text)
+    assert (report["failure"], report["detail"][0]["loc"]) == ("invalid_input", ["body", "input", "a"])
 
 
 def test_constructor_that_raises_fails_the_call(shared):
@@ -524,6 +532,8 @@ def test_last_words_before_a_crash_have_left_the_process(own, how, status):
     assert own.process.wait(TIMEOUT) == status
     assert own.ended.wait(TIMEOUT)
     assert own.output() == "last words"
+    if status < 0:
+        assert b"in dies" in own.process.stderr.read()
 
 
 def test_forked_child_prints_and_leaves_the_connection_alone(own):

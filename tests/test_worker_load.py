@@ -78,6 +78,16 @@ def test_code_that_does_not_load_is_located_in_the_user_s_frames(worker, tmp_pat
     assert worker.process.wait(20) == 1
 
 
+@pytest.mark.parametrize("data", [b"x = '\xff'\n", b"x = 1\x00\n", b"# -*- coding: nothing -*-\n"])
+def test_file_that_is_no_text_is_a_load_failure(worker, tmp_path, data):
+    source = module(tmp_path, "app", "")
+    with open(source["file"], "wb") as stream:
+        stream.write(data)
+    failed = worker.load(source, ["f"])
+    assert (failed.kind, failed.head["error_type"]) == (LOAD_FAILED, "SyntaxError")
+    assert failed.head["message"]
+
+
 def test_import_loop_is_a_load_failure(worker, tmp_path):
     module(tmp_path, "b", "from a import x\ny = 1\n")
     failed = worker.load(module(tmp_path, "a", "from b import y\nx = 1\ndef f(): pass\n"), ["f"])

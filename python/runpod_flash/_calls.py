@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import inspect
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from . import _context, _core, _decorate, _sources
@@ -23,12 +24,14 @@ atexit.register(_core.shutdown)
 
 _signatures: dict[Any, inspect.Signature | None] = {}
 _declared_count = -1
+_declaring = threading.RLock()
 
 
 def _forked() -> None:
     """Start afresh in a forked child: its platform is its own, and knows nothing yet."""
-    global _declared_count
+    global _declared_count, _declaring
     _declared_count = -1
+    _declaring = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -96,11 +99,19 @@ def _prepare(
 def _declare() -> None:
     """Tell the core of all endpoints that this process has declared, when there are new ones."""
     global _declared_count
-    count = sum(len(endpoint._targets) for endpoint in declared)
-    if count == _declared_count:
+    if _count() == _declared_count:
         return
-    _core.declare([_sources.description(endpoint) for endpoint in declared])
-    _declared_count = count
+    with _declaring:
+        # A list that another thread made earlier must not come after this one.
+        for endpoint in declared:  # Grows while modules are imported.
+            _sources.import_callees(endpoint)
+        count = _count()
+        _core.declare([_sources.description(endpoint) for endpoint in declared])
+        _declared_count = count
+
+
+def _count() -> int:
+    return sum(len(endpoint._targets) for endpoint in declared)
 
 
 def bind(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

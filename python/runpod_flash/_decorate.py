@@ -233,7 +233,7 @@ def _guard_load(own_target: Any) -> None:
 
 
 def _set(target: Any, name: str, value: Any) -> None:
-    try:  # noqa: SIM105 - contextlib is not loaded at import
+    try:
         setattr(target, name, value)
     except (AttributeError, TypeError):  # Built-in functions carry no attributes.
         pass

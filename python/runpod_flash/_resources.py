@@ -1,5 +1,4 @@
 """``NetworkVolume`` and ``PodTemplate``: pydantic models, as in 1.21."""
-# ruff: noqa: N815 - fields are spelled as Runpod's API spells them
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dis
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -33,6 +36,47 @@ def description(endpoint: Endpoint) -> tuple[Any, ...]:
     found = place(endpoint)
     callables = [] if found == VALUE else list(endpoint._targets)
     return endpoint, name, found, search_path(), callables
+
+
+def import_callees(endpoint: Endpoint) -> None:
+    """Import modules that bodies import and that declare endpoints: a worker calls those through us.
+
+    Only files outside of ``site-packages`` that name this package; what cannot be imported fails
+    where it is used, in the worker, with its own error.
+    """
+    for target, _ in list(endpoint._targets.values()):
+        for name in _imported_in(target):
+            if name in sys.modules or not _declares_endpoints(name):
+                continue
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+
+def _imported_in(target: Any) -> set[str]:
+    functions = vars(target).values() if isinstance(target, type) else (target,)
+    codes = [code for code in map(_code, functions) if code is not None]
+    names: set[str] = set()
+    for code in codes:
+        for instruction in dis.get_instructions(code):
+            if instruction.opname == "IMPORT_NAME" and instruction.argval:
+                names.add(instruction.argval)
+        codes.extend(value for value in code.co_consts if isinstance(value, type(code)))
+    return names
+
+
+def _declares_endpoints(module: str) -> bool:
+    # Only names that a folder of sys.path has as a file: finding any other spec may import packages.
+    relative = module.replace(".", os.sep)
+    for folder in search_path():
+        if folder.rstrip(os.sep).endswith(("site-packages", "dist-packages")):
+            continue
+        for file in (f"{relative}.py", os.path.join(relative, "__init__.py")):
+            try:
+                with open(os.path.join(folder, file), "rb") as source:
+                    return b"runpod_flash" in source.read()
+            except OSError:
+                continue
+    return False
 
 
 def search_path() -> list[str]:

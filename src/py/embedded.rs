@@ -11,8 +11,9 @@ use pyo3::prelude::*;
 
 use super::cli::host_python;
 use super::endpoint::EndpointBase;
+use super::errors;
 use super::runtime::{self, Context};
-use crate::endpoint::{EndpointConfig, EndpointKind, Value};
+use crate::endpoint::{ConfigError, EndpointConfig, EndpointKind, Value};
 use crate::platform::options::{CommandLine, WorkerCommand};
 use crate::platform::{EndpointSpec, Event, Observer, Platform, PlatformOptions};
 use crate::requirements::{DepsMode, Environments, Interpreter, Progress, ProgressKind, Reporter};
@@ -77,7 +78,7 @@ fn embedded(py: Python<'_>) -> PyResult<&'static Embedded> {
     }
     let host = host_python(py)?;
     let mode = DepsMode::from_environment()
-        .map_err(|error| pyo3::exceptions::PyValueError::new_err(format!("FLASH_DEPS: {error}")))?;
+        .map_err(|error| errors::configuration(py, &[ConfigError::new("FLASH_DEPS", error.to_string())]))?;
     if let Some(place) = found_key() {
         tell(context, format!("flash: calls run on this machine; the Runpod API key in {place} is not used"));
     }

@@ -7,6 +7,8 @@ Processes that user code spawns run this file again as ``__mp_main__``, and get 
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -67,7 +69,28 @@ def prepare() -> None:
 
 prepare()
 
+def leave_at_exit(status: list[int]) -> None:
+    """End the process after all other exit handlers, with the last of ``status``.
+
+    The reader's thread may still be inside the interpreter when the main thread is done; what would
+    take the interpreter down under it aborts the process.
+    """
+    process = os.getpid()
+
+    def leave() -> None:
+        if os.getpid() != process:  # A forked child ends as it wishes.
+            return
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()
+        os._exit(status[-1])
+
+    atexit.register(leave)
+
+
 if __name__ == "__main__":
+    exit_status = [1]
+    leave_at_exit(exit_status)
     from runpod_flash.worker import main
 
-    sys.exit(main.run(int(os.environ.pop("FLASH_WORKER_FD"))))
+    exit_status.append(main.run(int(os.environ.pop("FLASH_WORKER_FD"))))

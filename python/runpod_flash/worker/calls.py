@@ -247,8 +247,8 @@ class Calls:
             try:
                 self.link.fail(call.id, found)
             except ValueError:
-                # The detail has something that JSON cannot carry.
-                self.link.fail(call.id, {**found, "detail": None})
+                # Lone surrogates, or numbers that no other language has.
+                self.link.fail(call.id, report.clean(found))
 
         self.finish(call, send)
 

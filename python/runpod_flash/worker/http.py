@@ -24,7 +24,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from . import bodies, encoding, loader
+from . import bodies, encoding, loader, report
 from .report import RefusedError, innermost_user_frame
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class HttpServer:
         }
         if found["hint"]:
             content["hint"] = found["hint"]
-        return JSONResponse(content, status_code=500)
+        return JSONResponse(report.clean(content), status_code=500)
 
 
 class Exchange:

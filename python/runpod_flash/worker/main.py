@@ -8,6 +8,7 @@ one call at a time (so that ``asyncio.run`` works in them, as it does when deplo
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import importlib
 import os
 import queue
@@ -37,6 +38,8 @@ Frame = tuple[str, int, Any, list[bytearray]]
 def run(descriptor: int) -> int:
     """Serve the connection on ``descriptor`` until it says stop; returns the exit status."""
     link = WorkerLink(descriptor)
+    # A segfault says where it happened.
+    faulthandler.enable(2, all_threads=False)
     output.install(link)
     os.register_at_fork(after_in_child=lambda: output.forked(descriptor))
     return Worker(link).live()
@@ -79,7 +82,7 @@ class Worker:
         try:
             program = loader.load(head)
         except loader.LoadError as error:
-            self.link.load_failed(error.report)
+            self.link.load_failed(report.clean(error.report))
             return LOAD_FAILED
         load_ms = int((time.perf_counter() - started) * 1000)
         loop = asyncio.new_event_loop()
@@ -88,9 +91,9 @@ class Worker:
             ready = self.calls.describe(load_ms)
         except BaseException as error:
             # Describing evaluates the user's annotations.
-            self.link.load_failed(report.load_failure(error))
+            self.link.load_failed(report.clean(report.load_failure(error)))
             return LOAD_FAILED
-        self.link.ready(ready)
+        self.link.ready(report.clean(ready))
         self.loop = loop
         loop.call_soon(self._drain)
         self._serve(loop)

@@ -80,6 +80,19 @@ def load_failure(error: BaseException) -> dict[str, Any]:
     return found
 
 
+def clean(value: Any) -> Any:
+    """Return a report whose texts UTF-8 can carry and whose numbers fit, when it could not be sent."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value) if abs(value) < 1e300 else None
+    if isinstance(value, dict):
+        return {clean(key): clean(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [clean(part) for part in value]
+    return value
+
+
 def type_name(cls: type) -> str:
     """Return an exception's class, qualified unless it is built in."""
     if cls.__module__ in ("builtins", "__main__"):
