@@ -296,12 +296,10 @@ async fn read_body(body: Incoming) -> Result<Bytes, Box<Response<Body>>> {
 fn missing(snapshot: &Snapshot, path: &str) -> Response<Body> {
     let Some(file) = snapshot.table.broken_file(path) else { return answer::not_found() };
     let marker = file.to_string_lossy();
-    let problems: Vec<&str> = snapshot
-        .problems
-        .iter()
-        .map(String::as_str)
-        .filter(|problem| problem.contains(marker.as_ref()))
-        .collect();
+    // Located errors have `--> file:line:column`.
+    let located = format!("> {marker}:");
+    let problems: Vec<&str> =
+        snapshot.problems.iter().map(String::as_str).filter(|problem| problem.contains(&located)).collect();
     let message = format!("`{marker}` could not be read:\n\n{}", problems.join("\n\n"));
     answer::detail(StatusCode::SERVICE_UNAVAILABLE, message)
 }

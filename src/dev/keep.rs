@@ -42,7 +42,7 @@ pub(super) fn last_good(previous: &Project, next: &Project) -> Project {
     Project { files, ..next.clone() }
 }
 
-/// Returns what is broken in `next` and was not served before either: nothing of it can be kept.
+/// Returns a project's errors, without its warnings.
 pub(super) fn errors(project: &Project) -> impl Iterator<Item = &Diagnostic> {
     project.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error)
 }

@@ -1,9 +1,10 @@
 //! What the platform is asked to serve: one [`EndpointSpec`] per declared endpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use std::time::Duration;
 use tokio::sync::watch;
 
 use super::dotenv::Variables;
@@ -24,6 +25,8 @@ pub(super) fn build(
     variables: &Variables,
     prepare: impl Fn(&DeclaredEndpoint) -> watch::Receiver<EnvironmentState>,
 ) -> (Vec<EndpointSpec>, Vec<Diagnostic>) {
+    let hashes: HashMap<&Path, &[u8]> =
+        project.files.iter().map(|file| (file.path.as_path(), &file.hash[..])).collect();
     let mut warnings = Vec::new();
     let mut specs = Vec::new();
     for file in &project.files {
@@ -42,7 +45,7 @@ pub(super) fn build(
                     .filter(|millis| *millis > 0)
                     .map(Duration::from_millis),
                 max_concurrency: endpoint.config.max_concurrency,
-                fingerprint: fingerprint(project, file, endpoint, &load),
+                fingerprint: fingerprint(project, &hashes, file, endpoint, &load),
                 env,
                 load,
                 environment: prepare(endpoint),
@@ -121,6 +124,7 @@ fn missing_variable(endpoint: &DeclaredEndpoint, name: &str, missing: &str) -> D
 /// packages change.
 fn fingerprint(
     project: &Project,
+    hashes: &HashMap<&Path, &[u8]>,
     file: &ProjectFile,
     endpoint: &DeclaredEndpoint,
     load: &LoadHead,
@@ -137,8 +141,7 @@ fn fingerprint(
     }
     for path in &file.closure {
         add(path.as_os_str().as_encoded_bytes());
-        let imported = project.files.iter().find(|other| other.path == *path);
-        add(imported.map_or(&[][..], |imported| &imported.hash));
+        add(hashes.get(path.as_path()).copied().unwrap_or_default());
     }
     // Its own text counts even where the closure should not name it.
     add(&file.hash);

@@ -96,25 +96,22 @@ impl Table {
         let mut routes: Vec<ProjectRoute> = Vec::new();
         let mut notes = Vec::new();
         let mut by_host = HashMap::new();
+        // Callables by path of the queue-based routes so far.
+        let mut taken: HashMap<String, String> = HashMap::new();
         for (index, file) in project.files.iter().enumerate() {
             for route in file_routes(file, index) {
-                let taken = routes.iter().find(|other| {
-                    other.path == route.path
-                        && other.method == route.method
-                        && matches!(other.target, Target::Queue(_))
-                });
-                match (taken, &route.target) {
-                    (Some(other), Target::Queue(target)) => {
-                        let winner = match &other.target {
-                            Target::Queue(target) => target.callable.as_str(),
-                            Target::Balanced(_) => other.function.as_str(),
-                        };
-                        notes.push(format!(
-                            "`POST {}` runs `{winner}`, which comes first; `{}` answers at `/v2/{}/runsync` only",
-                            route.path, target.callable, target.endpoint
-                        ));
-                    }
-                    _ => routes.push(route),
+                let Target::Queue(target) = &route.target else {
+                    routes.push(route);
+                    continue;
+                };
+                if let Some(winner) = taken.get(&route.path) {
+                    notes.push(format!(
+                        "`POST {}` runs `{winner}`, which comes first; `{}` answers at `/v2/{}/runsync` only",
+                        route.path, target.callable, target.endpoint
+                    ));
+                } else {
+                    taken.insert(route.path.clone(), target.callable.clone());
+                    routes.push(route);
                 }
             }
             for endpoint in &file.endpoints {
