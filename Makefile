@@ -15,7 +15,10 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src templates assets -type f 
 # Tests that wait on processes overlap well; more than four only slow each other down.
 PYTEST_JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
 
-unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
+# As users have it: a first start after an installation does not compile what was installed.
+export UV_COMPILE_BYTECODE := 1
+
+unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
 
 .PHONY: help run test test-rust test-python lint lint-rust lint-python bench docs fmt build wheel smoke clean
 
