@@ -32,6 +32,7 @@ def _forked() -> None:
     global _declared_count, _declaring
     _declared_count = -1
     _declaring = threading.RLock()
+    _core.forked()
 
 
 os.register_at_fork(after_in_child=_forked)
