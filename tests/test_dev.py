@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -186,6 +187,37 @@ def test_load_balanced_route_reaches_a_queue_function_through_its_queue(project,
     assert result["input"] == {"k": 1}
     # The same worker as the queue's own route reaches.
     assert server.runsync("/mixed_api_worker", input={"k": 2})["pid"] == result["pid"]
+
+
+def test_load_balanced_worker_answers_while_a_route_awaits_a_slow_function(project, serve) -> None:
+    source = """
+        import os, time
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="slow", cpu="cpu3c-1-2")
+        def slow(gate: str) -> str:
+            while not os.path.exists(gate):
+                time.sleep(0.01)
+            return "opened"
+
+        api = Endpoint(name="front", cpu="cpu3c-1-2")
+
+        @api.post("/waits")
+        async def waits(gate: str) -> str:
+            return await slow(gate)
+
+        @api.get("/health")
+        def health() -> dict:
+            return {"pid": os.getpid()}
+    """
+    server = serve(project({"app.py": source}))
+    gate = server.root / "gate"
+    with ThreadPoolExecutor() as clients:
+        waiting = clients.submit(server.post, "/app/waits", {"gate": str(gate)})
+        pids = {server.get("/app/health").json()["pid"] for _ in range(3)}
+        assert len(pids) == 1 and not waiting.done()
+        gate.touch()
+        assert waiting.result().json() == "opened"
 
 
 def test_calls_between_files_and_classes_go_through_queues(project, serve) -> None:

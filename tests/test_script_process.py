@@ -149,6 +149,53 @@ def test_forked_child_makes_calls_of_its_own(script: Script) -> None:
     assert lines(answer) == ["1", "child 1", "0 1"]
 
 
+def test_forked_child_lets_go_of_its_parents_workers(tmp_path: Path, environment: dict[str, str]) -> None:
+    text = """
+        import asyncio, os, signal, stat, sys
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="one")
+        def one():
+            return os.getpid()
+
+        def sockets():
+            found = 0
+            for number in range(3, 256):
+                try:
+                    found += stat.S_ISSOCK(os.fstat(number).st_mode)
+                except OSError:
+                    pass
+            return found
+
+        if __name__ == "__main__":
+            worker = asyncio.run(one())
+            held = sockets()
+            if os.fork():
+                os.kill(os.getpid(), signal.SIGKILL)
+            print(worker, held - sockets(), flush=True)
+            sys.stdin.read()
+    """
+    (tmp_path / "app.py").write_text(textwrap.dedent(text))
+    script = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert script.stdin is not None and script.stdout is not None
+    with script, script.stdin, script.stdout:
+        worker, *said = script.stdout.readline().split()
+        assert said == ["1"]
+        status = Path(f"/proc/{worker}/status")
+        deadline = time.monotonic() + 10
+        while status.exists() and "State:\tZ" not in status.read_text():
+            assert time.monotonic() < deadline, "the worker outlives its parent"
+            time.sleep(0.01)
+        assert script.wait() == -signal.SIGKILL
+
+
 def test_exit_with_calls_in_flight_is_quick_and_clean(script: Script) -> None:
     started = time.monotonic()
     answer = script(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from worker_parent import ANSWER, CANCEL, HTTP_CHUNK, HTTP_START, READY, Worker, module
@@ -47,6 +48,14 @@ async def depends(user: Annotated[str, Depends(user)]):
     return {"user": user}
 def sync():
     return threading.current_thread() is threading.main_thread(), asyncio.run(asyncio.sleep(0, "ran"))
+BARRIER, RELEASED = threading.Barrier(2, timeout=20), threading.Event()
+def barrier():
+    BARRIER.wait()
+    return "met"
+def blocks():
+    return "released" if RELEASED.wait(20) else "held up"
+async def release():
+    RELEASED.set()
 async def err(a: int):
     raise ValueError("lb boom")
 def teapot():
@@ -102,6 +111,9 @@ TABLE = [
     ("POST", "/raw", "raw"),
     ("GET", "/depends", "depends"),
     ("GET", "/sync", "sync"),
+    ("GET", "/barrier", "barrier"),
+    ("GET", "/blocks", "blocks"),
+    ("POST", "/release", "release"),
     ("POST", "/err", "err"),
     ("GET", "/teapot", "teapot"),
     ("GET", "/exits", "exits"),
@@ -208,8 +220,18 @@ def test_methods_and_paths_that_do_not_exist(worker):
     assert worker.http("GET", "/ping").json() == {"status": "healthy"}
 
 
-def test_sync_handler_runs_on_the_main_thread_outside_the_loop(worker):
-    assert worker.http("GET", "/sync").json() == [True, "ran"]
+def test_sync_handler_runs_in_a_thread_without_a_loop(worker):
+    assert worker.http("GET", "/sync").json() == [False, "ran"]
+
+
+def test_sync_handlers_run_at_a_time_and_hold_nothing_up(worker):
+    with ThreadPoolExecutor() as clients:
+        # Each waits at the barrier for the other: one after another they would wait for ever.
+        pair = [clients.submit(worker.http, "GET", "/barrier") for _ in range(2)]
+        assert [answer.result().json() for answer in pair] == ["met", "met"]
+        blocked = clients.submit(worker.http, "GET", "/blocks")
+        assert worker.http("POST", "/release", b"{}", JSON).status == 200
+        assert blocked.result().json() == "released"
 
 
 def test_exception_gives_500_with_the_user_s_frames(worker):

@@ -9,7 +9,7 @@ import sys
 import textwrap
 
 import pytest
-from worker_parent import LOAD_FAILED, READY, Worker, module, result_of, script
+from worker_parent import LOAD_FAILED, READY, TIMEOUT, Worker, module, result_of, script
 
 
 @pytest.fixture
@@ -52,6 +52,30 @@ def test_environment_and_working_directory_are_set_before_the_code_loads(worker,
     env = {"OWN": "1", "FLASH_RESOURCE_NAME": "else"}
     worker.load(source, ["f"], env=env, working_directory=str(tmp_path))
     assert worker.python("f") == ["1", "own", os.path.realpath(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    "change", ["os.environ.clear()", "os.environ['FLASH_RESOURCE_NAME'] = os.environ['RUNPOD_ENDPOINT_ID'] = 'other'"]
+)
+def test_worker_knows_its_endpoint_whatever_its_code_does_to_variables(worker, tmp_path, change):
+    text = f"""
+import os
+{change}
+from runpod_flash import Endpoint
+
+@Endpoint(name="own")
+def f(): return "plain"
+
+@Endpoint(name="other")
+async def g(): return "elsewhere"
+
+@Endpoint(name="own")
+async def h(): return await g()
+"""
+    assert worker.load(module(tmp_path, "app", text), ["f", "h"]).kind == READY
+    assert worker.python("f") == "plain"
+    worker.start_python("h")
+    assert worker.nested.get(timeout=TIMEOUT).head["chain"] == ["own"]
 
 
 FAILURES = {

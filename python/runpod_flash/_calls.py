@@ -32,6 +32,7 @@ def _forked() -> None:
     global _declared_count, _declaring
     _declared_count = -1
     _declaring = threading.RLock()
+    _core.forked()
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -91,7 +92,7 @@ def _prepare(
     place = _sources.place(endpoint)
     by_value = place[0] == "value"
     current = _context.current_call.get()
-    chain = () if current is None else (*current[2], os.environ.get("FLASH_RESOURCE_NAME", ""))
+    chain = () if current is None else (*current[2], _context.own_endpoint or "")
     name = endpoint._normalized_name(endpoint.name or "")
     return (name, callable_name, (args, kwargs), constructor, target if by_value else None, by_value, chain)
 

@@ -19,6 +19,9 @@ class LoadStopped(BaseException):
     """
 
 
+#: Endpoint that this worker serves, once it knows it. User code may change or clear variables.
+own_endpoint: str | None = None
+
 #: True while a worker loads user code.
 loading = False
 

@@ -245,9 +245,12 @@ def _is_generator(target: Any) -> bool:
 
 def _is_own(name: str) -> bool:
     """Return whether this process is a worker of the endpoint of that name."""
-    if not (os.environ.get("RUNPOD_ENDPOINT_ID") or os.environ.get("RUNPOD_POD_ID")):
-        return False
-    own = os.environ.get("FLASH_RESOURCE_NAME")
+    context = sys.modules.get("runpod_flash._context")
+    own = None if context is None else context.own_endpoint
+    if own is None:
+        if not (os.environ.get("RUNPOD_ENDPOINT_ID") or os.environ.get("RUNPOD_POD_ID")):
+            return False
+        own = os.environ.get("FLASH_RESOURCE_NAME")
     if not own:
         return True
     from ._core import bare_name

@@ -45,6 +45,7 @@ pub(super) fn build(
                     .filter(|millis| *millis > 0)
                     .map(Duration::from_millis),
                 max_concurrency: endpoint.config.max_concurrency,
+                scale_at: endpoint.config.calls_per_worker(endpoint.kind),
                 fingerprint: fingerprint(project, &hashes, file, endpoint, &load),
                 env,
                 load,

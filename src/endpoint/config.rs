@@ -152,6 +152,21 @@ impl EndpointConfig {
         if reader.errors.is_empty() { Ok(config) } else { Err(reader.errors) }
     }
 
+    /// Returns the calls in flight for which this machine wants one worker.
+    ///
+    /// `REQUEST_COUNT`, the only scaler of load-balanced endpoints, is `scaler_value` as on Runpod.
+    /// `QUEUE_DELAY` lets calls wait before it adds a worker, which pays for a start of minutes; here
+    /// one takes half a second, so each call that no worker can take now wants its own.
+    pub fn calls_per_worker(&self, kind: EndpointKind) -> u32 {
+        let counts_requests =
+            kind == EndpointKind::LoadBalanced || self.scaler_type.as_deref() == Some("REQUEST_COUNT");
+        if counts_requests {
+            u32::try_from(self.scaler_value).unwrap_or(u32::MAX)
+        } else {
+            self.max_concurrency
+        }
+    }
+
     /// Returns whether this is a client of an endpoint or image, and decorates nothing.
     pub fn is_client(&self) -> bool {
         self.id.is_some() || self.image.is_some()

@@ -55,6 +55,16 @@ fn config_without_arguments_has_the_defaults_of_1_21() {
     assert_eq!((config.max_concurrency, config.datacenters, config.env), (1, None, None));
 }
 
+#[test]
+fn calls_per_worker_follow_the_scaler() {
+    let value = ("scaler_value", Value::Int(7));
+    let by_delay = config(&[value.clone(), ("max_concurrency", Value::Int(3))]).unwrap();
+    assert_eq!(by_delay.calls_per_worker(EndpointKind::Queue), 3);
+    assert_eq!(by_delay.calls_per_worker(EndpointKind::LoadBalanced), 7);
+    let by_count = config(&[value, ("scaler_type", text("REQUEST_COUNT"))]).unwrap();
+    assert_eq!(by_count.calls_per_worker(EndpointKind::Queue), 7);
+}
+
 #[rstest]
 #[case(Value::Int(3), (0, 3))]
 #[case(Value::Int(0), (0, 0))]

@@ -8,6 +8,7 @@ mod answers;
 mod callable;
 pub mod clock;
 mod dispatch;
+mod ends;
 pub mod error;
 pub mod event;
 mod exit;
@@ -40,6 +41,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use ends::give_up_inherited;
 pub use event::{Event, Observer};
 pub use options::PlatformOptions;
 pub use spec::EndpointSpec;

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::net::UnixStream;
 
+use super::ends::End;
 use super::kill::KillSwitch;
 use super::launch::process_environment;
 use super::limits::out_of_memory_kills;
@@ -19,6 +20,8 @@ use crate::requirements::Interpreter;
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) started: Started,
+    /// Goes before the stream.
+    pub(super) end: End,
     pub(super) stream: UnixStream,
     pub(super) switch: Arc<KillSwitch>,
     /// The kernel's count of out-of-memory kills at the start.
@@ -36,6 +39,7 @@ pub(super) async fn start(
 ) -> io::Result<Process> {
     let alive = Counted::new(&shared.alive);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    let end = End::new(&ours);
     ours.set_nonblocking(true)?;
     let command = shared.options.command.command(interpreter);
     let launch = Launch {
@@ -47,7 +51,7 @@ pub(super) async fn start(
     };
     let kills_before = out_of_memory_kills();
     let started = spawn(launch, Arc::clone(&switch)).await?;
-    Ok(Process { started, stream: UnixStream::from_std(ours)?, switch, kills_before, alive })
+    Ok(Process { started, end, stream: UnixStream::from_std(ours)?, switch, kills_before, alive })
 }
 
 /// Starts a spare worker in the host interpreter, unless there is one or none is wanted.

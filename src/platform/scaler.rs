@@ -7,7 +7,7 @@ pub struct Limits {
     pub min: usize,
     /// Most workers at once.
     pub max: usize,
-    /// Calls a worker takes at a time.
+    /// Calls in flight, waiting or running, for which one worker is wanted.
     pub per_worker: usize,
 }
 

@@ -25,6 +25,8 @@ pub struct EndpointSpec {
     pub execution_timeout: Option<Duration>,
     /// Calls a worker takes at a time.
     pub max_concurrency: u32,
+    /// Calls in flight for which one worker is wanted (`EndpointConfig::calls_per_worker`).
+    pub scale_at: u32,
     /// The endpoint's own variables, resolved.
     pub env: BTreeMap<String, String>,
     /// What its workers load.

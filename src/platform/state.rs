@@ -15,11 +15,12 @@ use crate::requirements::Interpreter;
 use crate::wire::Frame;
 use crate::wire::message::{ErrorReport, ReadyHead};
 
-/// Requests that a worker of a load-balanced endpoint takes at a time when its concurrency was not
-/// set: the application in it is asynchronous, and a streaming answer must not block the others.
-const REQUESTS_PER_WORKER: usize = 64;
-/// Requests in flight for which one more such worker is started: Runpod's default scaler value.
-const REQUESTS_PER_SCALING_STEP: usize = 4;
+/// Requests that a worker of a load-balanced endpoint takes at a time. Deployed, its application
+/// takes all that come, and `max_concurrency` is not for it: a request that streams or awaits a slow
+/// function must not keep others from `/health`. The bound is above what one machine's clients and
+/// the application's threads (40) keep busy; what comes beyond it waits here, where it can go to
+/// another worker.
+const REQUESTS_PER_WORKER: usize = 100;
 
 /// How far a worker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,18 +127,17 @@ impl State {
 
     /// Calls that one worker takes at a time.
     pub(super) fn capacity(&self) -> usize {
-        let set = usize::try_from(self.spec.max_concurrency).unwrap_or(1).max(1);
         match self.spec.kind {
-            EndpointKind::LoadBalanced if set == 1 => REQUESTS_PER_WORKER,
-            _ => set,
+            EndpointKind::LoadBalanced => REQUESTS_PER_WORKER,
+            _ => usize::try_from(self.spec.max_concurrency).unwrap_or(1).max(1),
         }
     }
 
     pub(super) fn limits(&self) -> Limits {
-        let capacity = self.capacity();
+        let scale_at = usize::try_from(self.spec.scale_at).unwrap_or(usize::MAX);
         let per_worker = match self.spec.kind {
-            EndpointKind::LoadBalanced => capacity.min(REQUESTS_PER_SCALING_STEP),
-            _ => capacity,
+            EndpointKind::LoadBalanced => scale_at.min(REQUESTS_PER_WORKER),
+            _ => scale_at,
         };
         Limits {
             min: usize::try_from(self.spec.workers.min).unwrap_or(usize::MAX),

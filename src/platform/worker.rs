@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::ends::End;
 use super::event::Event;
 use super::exit::Exit;
 use super::kill::KillSwitch;
@@ -82,7 +83,7 @@ async fn run_process(
     queued: mpsc::UnboundedReceiver<Frame>,
     tail: &Arc<Tail>,
 ) -> String {
-    let Process { started, stream, switch, kills_before, alive } = process;
+    let Process { started, end, stream, switch, kills_before, alive } = process;
     // A spare process brings its own switch: the endpoint's kills it from now on.
     if !Arc::ptr_eq(&switch, &plan.switch) {
         plan.switch.follow(&switch);
@@ -96,7 +97,7 @@ async fn run_process(
     if let Ok(load) = Frame::new(FrameKind::Load, 0, &plan.load, Vec::new()) {
         let _ = plan.frames.send(load);
     }
-    let mut frames = Frames { supervisor, plan, tail, nested: Nested::default(), reader };
+    let mut frames = Frames { supervisor, plan, tail, nested: Nested::default(), _end: end, reader };
     let mut exit = started.exit;
     let mut ended = None;
     let mut serving = Box::pin(frames.serve());
@@ -144,6 +145,8 @@ struct Frames<'a> {
     plan: &'a Plan,
     tail: &'a Arc<Tail>,
     nested: Nested,
+    /// Goes before the reader.
+    _end: End,
     reader: OwnedReadHalf,
 }
 

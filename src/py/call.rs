@@ -155,6 +155,12 @@ pub(super) fn shutdown(py: Python<'_>) {
     });
 }
 
+/// Gives up the workers of the process that forked this one. Called in the child.
+#[pyfunction]
+pub(super) fn forked() {
+    crate::platform::give_up_inherited();
+}
+
 struct Head {
     endpoint: String,
     callable: String,

@@ -140,6 +140,7 @@ fn spec_of(
         idle_timeout: config.idle_timeout.map_or(IDLE, |seconds| Duration::from_secs(seconds.into())),
         execution_timeout: (timeout > 0).then(|| Duration::from_millis(timeout)),
         max_concurrency: config.max_concurrency,
+        scale_at: config.calls_per_worker(EndpointKind::Queue),
         env,
         load,
         environment: environments.prepare(&name, &config.dependencies, &[]),

@@ -20,7 +20,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::call::{Items, call, declare, shutdown, stream};
+    use super::call::{Items, call, declare, forked, shutdown, stream};
     #[pymodule_export]
     use super::cli::cli_main;
     #[pymodule_export]

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from .main import Worker
 
 
+#: Sync route handlers that run at a time: the size of FastAPI's own pool.
+HTTP_THREADS = 40
+
+
 class Call:
     """One call that runs here."""
 
@@ -265,11 +269,12 @@ class Calls:
         call.task = call.context.copy().run(self.loop.create_task, coroutine)
 
     def executor(self) -> ThreadPoolExecutor:
-        """Return the threads that sync functions of a concurrent endpoint run in."""
+        """Return the threads that sync functions of routes or of a concurrent endpoint run in."""
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._pool = ThreadPoolExecutor(self.program.max_concurrency, "flash-call")
+            threads = self.program.max_concurrency if self._http is None else HTTP_THREADS
+            self._pool = ThreadPoolExecutor(threads, "flash-call")
         return self._pool
 
     # Callables and arguments.

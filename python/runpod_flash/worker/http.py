@@ -1,8 +1,8 @@
 """Serves a load-balanced endpoint: one FastAPI app, run on the requests that the parent forwards.
 
 Parsing, coercion, 422s, streaming and uploads are FastAPI's own. What is ours: a body is read as
-JSON whatever its Content-Type says, functions run where the endpoint's threads rule has them, and
-an exception of user code is told with the user's frames.
+JSON whatever its Content-Type says, sync functions run in threads whose output is known to be the
+request's, and an exception of user code is told with the user's frames.
 """
 
 from __future__ import annotations
@@ -130,25 +130,9 @@ class HttpServer:
         return result
 
     async def _run_sync(self, job: Callable[[], Any]) -> Any:
-        """Run a sync function on the main thread, or in the pool of a concurrent endpoint."""
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
-
-        def run() -> tuple[Any, BaseException | None]:
-            return context.run(_outcome, job)
-
-        if self._program.max_concurrency > 1:
-            result, error = await loop.run_in_executor(self._calls.executor(), run)
-        else:
-            done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
-
-            def on_main_thread() -> None:
-                outcome = run()
-                if not done.done():
-                    done.set_result(outcome)
-
-            self._calls.worker.post(on_main_thread)
-            result, error = await done
+        """Run a sync function in a thread, as FastAPI does: others are answered meanwhile."""
+        run = partial(contextvars.copy_context().run, _outcome, job)
+        result, error = await asyncio.get_running_loop().run_in_executor(self._calls.executor(), run)
         if error is not None:
             raise error
         return result

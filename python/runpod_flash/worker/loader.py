@@ -65,7 +65,8 @@ class Program:
 def load(head: dict[str, Any]) -> Program:
     """Load what ``head`` (a ``LoadHead``) names; raises `LoadError`."""
     os.environ.update(head["env"])
-    # What makes this worker know its own endpoint; `env` cannot override it.
+    _context.own_endpoint = head["endpoint"]
+    # What says it to other code, as when deployed; `env` cannot override it.
     os.environ["FLASH_RESOURCE_NAME"] = head["endpoint"]
     os.environ["RUNPOD_ENDPOINT_ID"] = head["endpoint"]
     source = head["source"]

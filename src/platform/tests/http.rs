@@ -8,7 +8,7 @@ use super::*;
 use crate::wire::message::HttpHead;
 
 fn balanced(name: &str) -> EndpointSpec {
-    EndpointSpec { kind: EndpointKind::LoadBalanced, ..spec(name) }
+    EndpointSpec { kind: EndpointKind::LoadBalanced, scale_at: 4, ..spec(name) }
 }
 
 fn request(path: &str, body: &'static [u8]) -> HttpRequest {
@@ -58,6 +58,25 @@ async fn request_whose_worker_dies_while_it_answers_ends_with_an_error() {
     assert_eq!(reply.body.recv().await.unwrap().unwrap(), "first");
     assert_eq!(reply.body.recv().await.unwrap().unwrap_err().failure, Failure::WorkerDied);
     assert!(reply.body.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn requests_in_flight_start_a_worker_for_every_scaler_value_up_to_the_maximum() {
+    let fixture = Fixture::new(vec![with_workers(balanced("lb"), 0, 3)]);
+    let mut open = Vec::new();
+    for (in_flight, workers) in [(4, 1), (8, 2), (12, 3), (20, 3)] {
+        while open.len() < in_flight {
+            let mut reply = fixture.platform.request("lb", request("/endless", b"")).await.unwrap();
+            reply.body.recv().await.unwrap().unwrap();
+            open.push(reply);
+        }
+        fixture
+            .log
+            .until("workers", |events| events.iter().filter(|event| is_ready(event)).count() == workers)
+            .await;
+        let starting = |event: &Event| matches!(event, Event::WorkerStarting { .. });
+        assert_eq!(fixture.log.count(starting), workers);
+    }
 }
 
 #[tokio::test]

@@ -206,6 +206,7 @@ fn spec(name: &str) -> EndpointSpec {
         idle_timeout: Duration::from_mins(1),
         execution_timeout: None,
         max_concurrency: 1,
+        scale_at: 1,
         env: BTreeMap::new(),
         load: LoadHead {
             endpoint: name.to_owned(),
