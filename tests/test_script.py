@@ -451,6 +451,75 @@ def test_cells_without_a_file_go_by_value(run: Callable[..., subprocess.Complete
     assert lines(run(sys.executable, "-", stdin=program)) == ["6", "5"]
 
 
+def test_two_functions_of_one_name_are_both_reached(script: Script) -> None:
+    answer = script(
+        """
+        import asyncio
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="same")
+        def first(x):
+            return "first", x
+
+        @Endpoint(name="same")
+        def second(x):
+            return "second", x
+
+        before = second
+
+        @Endpoint(name="same")
+        def second(x):
+            return "again", x
+
+        async def main():
+            print(await first(1), await second(2), await before(3))
+
+        asyncio.run(main())
+        """
+    )
+    assert lines(answer) == ["('first', 1) ('again', 2) ('second', 3)"]
+
+
+def test_one_name_for_different_endpoints_is_refused_at_their_calls_alone(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text(
+        "from runpod_flash import Endpoint\n@Endpoint(name='files')\ndef there():\n    return 'there'\n"
+    )
+    answer = script(
+        """
+        import asyncio
+        from other import there
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="settings", workers=1)
+        def first(): return "first"
+
+        @Endpoint(name="settings", workers=2)
+        def second(): return "second"
+
+        @Endpoint(name="files")
+        def here(): return "here"
+
+        @Endpoint(name="alone")
+        def alone(): return "alone"
+
+        async def main():
+            for function in (first, second, here, there, alone):
+                try:
+                    print(await function())
+                except ValueError as error:
+                    print(error)
+
+        asyncio.run(main())
+        """
+    )
+    found = answer.stdout.replace("\n\nhint: give each endpoint a name of its own", "").splitlines()
+    settings = (
+        "name: 'settings' is the name of endpoints with different settings: `first` (app.py:6) and `second` (app.py:9)"
+    )
+    files = "name: 'files' is the name of endpoints in different files: `there` (other.py:2) and `here` (app.py:12)"
+    assert found == [settings, settings, files, files, "alone"], answer.stdout + answer.stderr
+
+
 def test_route_handler_runs_in_place(script: Script) -> None:
     answer = script(
         """

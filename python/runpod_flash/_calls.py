@@ -11,7 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import _context, _core, _decorate, _sources
+from . import _context, _core, _decorate, _names, _sources
 from .endpoint import declared
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ atexit.register(_core.shutdown)
 
 _signatures: dict[Any, inspect.Signature | None] = {}
 _declared_count = -1
+_refused: dict[str, Exception] = {}
 _declaring = threading.RLock()
 
 
@@ -88,18 +89,20 @@ def _prepare(
         callable_name = f"{target.__qualname__}.{method}"
     if "<locals>" in callable_name:
         callable_name = callable_name.rpartition("<locals>.")[2]
+    name = endpoint._normalized_name(endpoint.name or "")
     _declare()
+    if name in _refused:
+        raise _refused[name].with_traceback(None)
     place = _sources.place(endpoint)
     by_value = place[0] == "value"
     current = _context.current_call.get()
     chain = () if current is None else (*current[2], _context.own_endpoint or "")
-    name = endpoint._normalized_name(endpoint.name or "")
     return (name, callable_name, (args, kwargs), constructor, target if by_value else None, by_value, chain)
 
 
 def _declare() -> None:
     """Tell the core of all endpoints that this process has declared, when there are new ones."""
-    global _declared_count
+    global _declared_count, _refused
     if _count() == _declared_count:
         return
     with _declaring:
@@ -107,7 +110,8 @@ def _declare() -> None:
         for endpoint in declared:  # Grows while modules are imported.
             _sources.import_callees(endpoint)
         count = _count()
-        _core.declare([_sources.description(endpoint) for endpoint in declared])
+        found, _refused = _names.declarations(declared)
+        _core.declare(found)
         _declared_count = count
 
 

@@ -54,7 +54,7 @@ def import_callees(endpoint: Endpoint) -> None:
 
 def _imported_in(target: Any) -> set[str]:
     functions = vars(target).values() if isinstance(target, type) else (target,)
-    codes = [code for code in map(_code, functions) if code is not None]
+    codes = [code for code in map(code_of, functions) if code is not None]
     names: set[str] = set()
     for code in codes:
         for instruction in dis.get_instructions(code):
@@ -122,11 +122,12 @@ def _module_place(module: ModuleType, file: str) -> tuple[str, ...]:
 
 
 def _is_from(target: Any, file: str) -> bool:
-    code = _code(target)
+    code = code_of(target)
     return code is None or os.path.abspath(code.co_filename) == os.path.abspath(file)
 
 
-def _code(target: Any) -> Any:
+def code_of(target: Any) -> Any:
+    """Return the code of a function, or of a class's first method; ``None`` where it has none."""
     if isinstance(target, type):
         functions = (value for value in target.__dict__.values() if hasattr(value, "__code__"))
         return getattr(next(functions, None), "__code__", None)
