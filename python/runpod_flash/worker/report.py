@@ -143,7 +143,8 @@ def _drop_repeated_causes(summary: traceback.TracebackException, error: BaseExce
         described, current = pending.pop()
         if described is None or current is None:
             continue
-        if _is_flash_error(current, "RemoteExecutionError") and getattr(current, "remote_traceback", ""):
+        remote: str = getattr(current, "remote_traceback", "")
+        if remote and _is_flash_error(current, "RemoteExecutionError"):
             described.__cause__ = None
             continue
         pending.append((described.__cause__, current.__cause__))
