@@ -19,8 +19,11 @@ class FlashError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        message = super().__str__()
+        message = self._text()
         return f"{message}\n\nhint: {self.hint}" if self.hint else message
+
+    def _text(self) -> str:
+        return super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
@@ -50,6 +53,12 @@ class RemoteExecutionError(FlashError, RuntimeError):
     remote_traceback: str = ""
     endpoint: str = ""
     detail: Any = None
+
+    def _text(self) -> str:
+        message = super()._text()
+        if not self.remote_traceback:
+            return message
+        return f"{message}\n\nremote traceback:\n{self.remote_traceback.rstrip()}"
 
 
 class InvalidInputError(RemoteExecutionError, ValueError):
@@ -114,8 +123,6 @@ def remote(
     text = message
     if cls is RemoteExecutionError and error_type:
         text = f"{error_type}: {message}" if message else error_type
-    if remote_traceback:
-        text = f"{text}\n\nremote traceback:\n{remote_traceback.rstrip()}"
     error = cls(text, hint=hint)
     error.error_type = error_type
     error.remote_traceback = remote_traceback

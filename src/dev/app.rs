@@ -204,8 +204,7 @@ impl App {
         peer: SocketAddr,
         log: &mut RequestLog,
     ) -> Response<Body> {
-        match balanced::forward(self.backend.as_ref(), endpoint, prefix, parts, body, peer.ip().to_string())
-            .await
+        match balanced::forward(self.backend.as_ref(), endpoint, prefix, parts, body, peer.to_string()).await
         {
             Ok(response) => response,
             Err(report) => {
@@ -327,8 +326,12 @@ fn finish(response: Response<Body>, log: RequestLog) -> Response<Body> {
     }
     response.map(|body| {
         let pieces = body.into_data_stream();
-        Body::from_stream(stream::unfold((pieces, log), |(mut pieces, log)| async move {
+        Body::from_stream(stream::unfold((pieces, log), |(mut pieces, mut log)| async move {
             let piece: Result<Bytes, axum::Error> = pieces.next().await?;
+            if let Err(error) = &piece {
+                // The status is sent already; the client sees a connection that breaks.
+                log.job.failed = Some(error.to_string());
+            }
             Some((piece.map_err(io::Error::other), (pieces, log)))
         }))
     })

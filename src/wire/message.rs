@@ -96,7 +96,7 @@ pub struct HttpHead {
     pub headers: Vec<(String, serde_bytes::ByteBuf)>,
     /// Path that was cut off before `path` (`root_path` of ASGI).
     pub root_path: String,
-    /// Peer address as text, if known.
+    /// Peer address and port as text (`127.0.0.1:5000`, `[::1]:5000`), if known.
     pub client: Option<String>,
 }
 

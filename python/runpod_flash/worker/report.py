@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import sysconfig
 import traceback
 from types import TracebackType
@@ -58,6 +59,7 @@ def failure(
 def raised(error: BaseException, kind: str = "raised") -> dict[str, Any]:
     """Return the report of an exception that user code raised."""
     summary = traceback.TracebackException.from_exception(error)
+    _drop_repeated_causes(summary, error)
     frames = _keep_user_frames(summary)
     found = failure(kind, type_name(type(error)), message_of(error), hint=_hint(error))
     found["traceback"] = "".join(summary.format())
@@ -105,6 +107,9 @@ def message_of(error: BaseException) -> str:
     try:
         if isinstance(error, KeyError) and len(error.args) == 1:
             return repr(error.args[0])
+        if _is_flash_error(error) and error.args:
+            # Its text has the traceback and the hint as well, which a report carries beside the message.
+            return str(error.args[0])
         return str(error)
     except Exception as broken:
         return f"<no message: its __str__ raised {type(broken).__name__}>"
@@ -118,6 +123,32 @@ def innermost_user_frame(trace: TracebackType | None) -> tuple[str, int] | None:
             found = (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
         trace = trace.tb_next
     return found
+
+
+def _is_flash_error(error: BaseException, name: str = "FlashError") -> bool:
+    # Most workers never import that module, and then have none of its errors.
+    errors = sys.modules.get("runpod_flash.errors")
+    return errors is not None and isinstance(error, getattr(errors, name))
+
+
+def _drop_repeated_causes(summary: traceback.TracebackException, error: BaseException) -> None:
+    """Leave out what a failed call's remote traceback says already.
+
+    With both, the text would double with every worker that an error passes through.
+    """
+    pending: list[tuple[traceback.TracebackException | None, BaseException | None]] = [(summary, error)]
+    for _ in range(CHAIN_LIMIT):
+        if not pending:
+            return
+        described, current = pending.pop()
+        if described is None or current is None:
+            continue
+        remote: str = getattr(current, "remote_traceback", "")
+        if remote and _is_flash_error(current, "RemoteExecutionError"):
+            described.__cause__ = None
+            continue
+        pending.append((described.__cause__, current.__cause__))
+        pending.append((described.__context__, current.__context__))
 
 
 def _is_ours(file: str) -> bool:
@@ -179,6 +210,8 @@ def _is_outside(file: str) -> bool:
 def _hint(error: BaseException) -> str | None:
     text = message_of(error)
     is_cuda = "NVIDIA driver" in text or "CUDA" in text or "No CUDA GPUs" in text
+    if _is_flash_error(error):
+        return getattr(error, "hint", None)
     if is_cuda and isinstance(error, (RuntimeError, AssertionError, ImportError, OSError)) and not has_gpu():
         return (
             "this machine has no GPU, so the function runs on the CPU here; choose the device with "
