@@ -69,6 +69,7 @@ def prepare() -> None:
 
 prepare()
 
+
 def leave_at_exit(status: list[int]) -> None:
     """End the process after all other exit handlers, with the last of ``status``.
 
