@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Mapping
@@ -121,6 +123,17 @@ def test_deps_conflicting_versions_in_two_endpoints_both_answer(
     assert server.runsync("/old") == "1.0"
     assert server.runsync("/new") == "2.0"
     assert server.runsync("/both") == ["1.0", "1.0"]
+
+
+def test_deps_of_a_script_are_found_in_its_workers(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, offline: dict[str, str]
+) -> None:
+    (tmp_path / "beside.py").write_text("WORD = 'beside'\n")
+    text = endpoint("packages", '["alpha"]', "import alpha, beside; return alpha.version, beside.WORD")
+    text += "\n\nimport asyncio\n\nprint(asyncio.run(packages()))\n"
+    (tmp_path / "app.py").write_text(text)
+    answer = run(sys.executable, "app.py", env=offline)
+    assert (answer.returncode, answer.stdout) == (0, "('2.0', 'beside')\n"), answer.stderr
 
 
 def test_deps_isolated_environment_has_only_what_is_declared(

@@ -215,7 +215,8 @@ def test_load_balanced_worker_answers_while_a_route_awaits_a_slow_function(proje
     with ThreadPoolExecutor() as clients:
         waiting = clients.submit(server.post, "/app/waits", {"gate": str(gate)})
         pids = {server.get("/app/health").json()["pid"] for _ in range(3)}
-        assert len(pids) == 1 and not waiting.done()
+        assert len(pids) == 1
+        assert not waiting.done()
         gate.touch()
         assert waiting.result().json() == "opened"
 

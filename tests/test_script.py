@@ -430,6 +430,28 @@ def test_imported_module_runs_in_a_worker_from_any_script(script: Script, tmp_pa
     assert lines(answer) == ["(42, 'jobs.gpu')"]
 
 
+def test_scripts_own_search_path_reaches_the_modules_it_imports(script: Script, tmp_path: Path) -> None:
+    for name, text in {
+        "work/jobs.py": (
+            "from runpod_flash import Endpoint\n"
+            "@Endpoint(name='answer')\n"
+            "def answer():\n    import late\n    return late.VALUE\n"
+        ),
+        "library/late.py": "VALUE = 'found'\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    answer = script(
+        """
+        import asyncio, sys
+        sys.path[:0] = ["work", "library"]
+        from jobs import answer
+        print(asyncio.run(answer()))
+        """
+    )
+    assert lines(answer) == ["found"]
+
+
 def test_cells_without_a_file_go_by_value(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     program = textwrap.dedent(
         """

@@ -184,7 +184,8 @@ def test_forked_child_lets_go_of_its_parents_workers(tmp_path: Path, environment
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert script.stdin is not None and script.stdout is not None
+    assert script.stdin is not None
+    assert script.stdout is not None
     with script, script.stdin, script.stdout:
         worker, *said = script.stdout.readline().split()
         assert said == ["1"]

@@ -35,7 +35,7 @@ def description(endpoint: Endpoint) -> tuple[Any, ...]:
     name = endpoint._normalized_name(endpoint.name or "")
     found = place(endpoint)
     callables = [] if found == VALUE else list(endpoint._targets)
-    return endpoint, name, found, search_path(), callables
+    return endpoint, name, found, portable_path(), callables
 
 
 def import_callees(endpoint: Endpoint) -> None:
@@ -82,6 +82,23 @@ def _declares_endpoints(module: str) -> bool:
 def search_path() -> list[str]:
     """Return ``sys.path`` with the empty entry spelled out."""
     return [os.path.abspath(entry) if entry == "" else entry for entry in sys.path if isinstance(entry, str)]
+
+
+def portable_path() -> list[str]:
+    """Return ``sys.path`` with one ``""`` for all that the interpreter brings: a worker may run in another."""
+    path = ["" if _is_interpreters(entry) else entry for entry in search_path()]
+    return list(dict.fromkeys(path))
+
+
+def _is_interpreters(entry: str) -> bool:
+    library = os.path.dirname(os.__file__)
+    archive = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
+    return (
+        entry.rstrip(os.sep).endswith(("site-packages", "dist-packages"))
+        or entry == library
+        or entry.startswith(library + os.sep)
+        or os.path.basename(entry) == archive
+    )
 
 
 def _place_of(target: Any, decorated: Any) -> tuple[str, ...]:

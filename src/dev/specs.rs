@@ -75,6 +75,7 @@ fn load_head(
             root: root.clone(),
             module: file.module.clone(),
             file: project.root.join(&file.path).to_string_lossy().into_owned(),
+            sys_path: Vec::new(),
         },
         callables: callables.map(|callable| callable.name.clone()).collect(),
         routes: routes.collect(),

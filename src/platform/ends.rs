@@ -32,9 +32,9 @@ impl End {
             if taken.is_ok() {
                 return Self(&place.descriptor);
             }
-            place = place.next.get_or_init(|| {
-                Box::new(Place { descriptor: AtomicI32::new(FREE), next: OnceLock::new() })
-            });
+            place = place
+                .next
+                .get_or_init(|| Box::new(Place { descriptor: AtomicI32::new(FREE), next: OnceLock::new() }));
         }
     }
 }

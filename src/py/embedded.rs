@@ -153,7 +153,7 @@ fn source_of(place: &[String], sys_path: Vec<String>) -> Source {
     match place {
         [kind, file] if kind == "script" => Source::Script { file: file.clone(), sys_path },
         [kind, root, module, file] if kind == "module" => {
-            Source::Module { root: root.clone(), module: module.clone(), file: file.clone() }
+            Source::Module { root: root.clone(), module: module.clone(), file: file.clone(), sys_path }
         }
         _ => Source::Value { sys_path },
     }

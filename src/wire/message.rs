@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::endpoint::{EndpointKind, Route};
 
 /// Where a worker finds the user's code.
+///
+/// Search paths are the parent's `sys.path`; an empty entry stands for what the worker's own
+/// interpreter brings, which may be another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Source {
@@ -20,17 +23,20 @@ pub enum Source {
         module: String,
         /// Source file, absolute: file names with hyphens or leading digits have no importable name.
         file: String,
+        /// For a module that a script imported, the script's search path; empty for a project's.
+        #[serde(default)]
+        sys_path: Vec<String>,
     },
     /// A script that runs in the parent: loaded, not run as main, known as `__main__` to pickle.
     Script {
         /// The script, absolute.
         file: String,
-        /// The parent's `sys.path`.
+        /// The parent's search path.
         sys_path: Vec<String>,
     },
     /// No file: each call brings its function by value (cloudpickle).
     Value {
-        /// The parent's `sys.path`.
+        /// The parent's search path.
         sys_path: Vec<String>,
     },
 }

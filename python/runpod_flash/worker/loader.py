@@ -85,17 +85,29 @@ def load(head: dict[str, Any]) -> Program:
 def _load_source(source: dict[str, Any]) -> types.ModuleType | None:
     kind = source["kind"]
     if kind == "module":
-        sys.path.insert(0, source["root"])
+        set_search_path(source.get("sys_path", []))
+        if not source.get("sys_path") or source["root"] not in sys.path:
+            sys.path.insert(0, source["root"])
         with _Loading():
             return load_module(source["module"], source["file"])
-    sys.path[:] = source["sys_path"]
-    importlib.invalidate_caches()
+    set_search_path(source["sys_path"])
     if kind == "script":
         # The script's command line: module-level code may parse it.
         sys.argv[:] = json.loads(os.environ.pop("FLASH_SCRIPT_ARGV", "null")) or [source["file"]]
         with _Loading():
             return load_script(source["file"])
     return None
+
+
+def set_search_path(entries: list[str]) -> None:
+    """Make the parent's search path this process's, with what this interpreter brings in place of ``""``.
+
+    The parent's packages are not taken over: an endpoint with an environment of its own has others.
+    """
+    own = list(sys.path)
+    merged = [place for entry in entries for place in (own if entry == "" else [entry])]
+    sys.path[:] = dict.fromkeys([*merged, *own])
+    importlib.invalidate_caches()
 
 
 class _Loading:
