@@ -516,6 +516,42 @@ def test_manifest_is_written_whole_and_its_fingerprint_follows_the_sources(
     assert changed["source_fingerprint"] != manifest["source_fingerprint"]
 
 
+@pytest.mark.parametrize("computed", [False, True])
+def test_secret_inside_an_env_value_never_reaches_the_manifest(
+    flash: Callable[..., subprocess.CompletedProcess[str]], project: Callable[..., Any], computed: bool
+) -> None:
+    name = "''.join(sorted('ba'))" if computed else "'ab'"
+    base = "'z/{}'.format(os.environ['TOKEN'])" if computed else "'z/' + os.environ['TOKEN']"
+    root = project(
+        {
+            "app.py": f"""
+import os
+from runpod_flash import Endpoint
+from config import BASE
+name = {name}
+token = os.environ["TOKEN"]
+@Endpoint(name=name, cpu="cpu3c-1-2", env={{
+    "A": f"https://{{token}}@host", "B": "Bearer " + os.getenv("TOKEN"), "C": "x %s" % token,
+    "E": BASE, "F": ",".join(["a", token]), "G": token.strip(), "H": token}})
+async def run(): ...
+""",
+            "config.py": f"import os\nBASE = {base}\n",
+            ".env": "TOKEN=s3cret-value\n",
+        }
+    ).root
+    done = flash("manifest", root)
+    assert "s3cret" not in done.stdout + done.stderr
+    assert json.loads(done.stdout)["resources"]["ab"]["env"] == {
+        "A": "https://${TOKEN}@host",
+        "B": "Bearer ${TOKEN}",
+        "C": "x ${TOKEN}",
+        "E": "z/${TOKEN}",
+        "F": "a,${TOKEN}",
+        "G": "${TOKEN}",
+        "H": "${TOKEN}",
+    }
+
+
 def test_manifest_writes_variables_of_the_environment_by_name(
     flash: Callable[..., subprocess.CompletedProcess[str]], project: Callable[..., Any]
 ) -> None:

@@ -94,18 +94,17 @@ fn resolve_env(
     let mut env = variables.changed();
     for (name, value) in endpoint.config.env.iter().flatten() {
         let text = match value {
-            Value::Str(text) => Some(text.clone()),
-            Value::Environment { name, default } => variables.get(name).or_else(|| default.clone()),
-            _ => None,
+            Value::Str(text) => Ok(text.clone()),
+            value => match value.filled(&|name| variables.get(name)) {
+                Some(text) => text,
+                None => continue,
+            },
         };
-        match (text, value) {
-            (Some(text), _) => {
+        match text {
+            Ok(text) => {
                 env.insert(name.clone(), text);
             }
-            (None, Value::Environment { name: missing, .. }) => {
-                warnings.push(missing_variable(endpoint, name, missing));
-            }
-            (None, _) => {}
+            Err(missing) => warnings.push(missing_variable(endpoint, name, &missing)),
         }
     }
     env
@@ -158,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::dev::tests::fake::{file, project, queue};
+    use crate::endpoint::Template;
 
     fn specs(project: &Project, variables: &Variables) -> (Vec<EndpointSpec>, Vec<Diagnostic>) {
         let (_, state) = watch::channel(EnvironmentState::Preparing { message: String::new() });
@@ -193,10 +193,16 @@ mod tests {
             ("GIVEN".to_owned(), variable("SHOP_KEY", None)),
             ("FALLBACK".to_owned(), variable("SHOP_OTHER", Some("y"))),
             ("MISSING".to_owned(), variable("SHOP_MISSING", None)),
+            ("JOINED".to_owned(), {
+                let mut text = Template::default();
+                text.push_text("Bearer ");
+                text.push(&variable("SHOP_KEY", None));
+                text.into_value()
+            }),
         ]);
         let variables = Variables::of([("SHOP_KEY", "secret")]);
         let (specs, warnings) = specs(&project, &variables);
-        let expected = [("FALLBACK", "y"), ("GIVEN", "secret"), ("PLAIN", "x")];
+        let expected = [("FALLBACK", "y"), ("GIVEN", "secret"), ("JOINED", "Bearer secret"), ("PLAIN", "x")];
         let expected: BTreeMap<_, _> =
             expected.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         assert_eq!(specs[0].env, expected);

@@ -88,7 +88,7 @@ pub struct EndpointConfig {
     pub scaler_type: Option<String>,
     /// Scaler's value.
     pub scaler_value: i64,
-    /// Environment variables: `Value::Str` or `Value::Environment`; `None` when not given.
+    /// Environment variables: `Value::Str`, `Value::Environment` or `Value::Template`; `None` when not given.
     pub env: Option<Vec<(String, Value)>>,
     /// PEP 508 requirements.
     pub dependencies: Vec<String>,
@@ -331,7 +331,9 @@ fn read_env(reader: &mut Reader<'_>) -> Option<Vec<(String, Value)>> {
             continue;
         }
         match value {
-            Value::Str(_) | Value::Environment { .. } => env.push((key.clone(), value.clone())),
+            Value::Str(_) | Value::Environment { .. } | Value::Template(_) => {
+                env.push((key.clone(), value.clone()));
+            }
             other => {
                 let message = format!(
                     "env[{}] must be a string, got {}: {}",

@@ -15,6 +15,7 @@ pub mod reader;
 pub mod route;
 pub mod storage;
 pub mod target;
+pub mod template;
 pub mod value;
 
 pub use config::{EndpointConfig, EndpointKind, GpuChoice, Hardware, Workers};
@@ -22,4 +23,5 @@ pub use error::ConfigError;
 pub use job::{JobEvent, JobStatus};
 pub use name::{bare_name, check_name, normalize_name};
 pub use route::{Method, Route};
+pub use template::Template;
 pub use value::Value;

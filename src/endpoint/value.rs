@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use super::template::Template;
+
 /// A value given to `Endpoint(...)`, read from Python objects or from source text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -43,6 +45,8 @@ pub enum Value {
         /// What the code falls back to.
         default: Option<String>,
     },
+    /// A string with variables of the environment in it.
+    Template(Template),
     /// Anything else; only its type is known.
     Other {
         /// Python type name, such as `set`.
@@ -61,7 +65,7 @@ impl Value {
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
             Self::Float(_) => "float",
-            Self::Str(_) | Self::Environment { .. } => "str",
+            Self::Str(_) | Self::Environment { .. } | Self::Template(_) => "str",
             Self::List(_) => "list",
             Self::Tuple(_) => "tuple",
             Self::Dict(_) => "dict",
@@ -114,6 +118,7 @@ impl Value {
             Self::Member { class, member } => _ = write!(text, "{class}.{member}"),
             Self::Object { class, .. } => _ = write!(text, "{class}(...)"),
             Self::Environment { name, .. } => _ = write!(text, "os.environ[{}]", quoted(name)),
+            Self::Template(template) => text.push_str(&quoted(&template.shown())),
             Self::Other { type_name } => _ = write!(text, "<{type_name}>"),
         }
     }
@@ -121,12 +126,9 @@ impl Value {
     /// Returns the value with a string from the environment looked up; a variable that is not set
     /// and has no fallback is `None`.
     pub fn resolved(&self) -> Cow<'_, Value> {
-        match self {
-            Self::Environment { name, default } => {
-                let value = std::env::var(name).ok().or_else(|| default.clone());
-                Cow::Owned(value.map_or(Self::None, Self::Str))
-            }
-            other => Cow::Borrowed(other),
+        match self.filled(&|name| std::env::var(name).ok()) {
+            Some(text) => Cow::Owned(text.map_or(Self::None, Self::Str)),
+            None => Cow::Borrowed(self),
         }
     }
 }

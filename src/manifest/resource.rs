@@ -145,6 +145,7 @@ fn function(callable: &Callable, module: &str, kind: EndpointKind) -> Json {
 fn variable(value: &Value) -> String {
     match value {
         Value::Environment { name, .. } => format!("${{{name}}}"),
+        Value::Template(template) => template.shown(),
         Value::Str(text) => text.clone(),
         other => plain(other).to_string(),
     }
@@ -209,6 +210,6 @@ fn plain(value: &Value) -> Json {
         Value::Member { class, member } => {
             json!(catalog::enum_table(class).and_then(|table| table.value_of(member)).unwrap_or(member))
         }
-        Value::Environment { .. } => json!(variable(value)),
+        Value::Environment { .. } | Value::Template(_) => json!(variable(value)),
     }
 }

@@ -16,6 +16,7 @@ use super::evaluate::{Binding, Unknown};
 use super::facts::{Evaluator, Facts};
 use super::imports::{self, ModuleIndex};
 use super::model::ProjectFile;
+use super::secrets::Secrets;
 use super::source::Source;
 use super::tree::{ExprKind, Node, Range, StmtKind, Tree, walk, walk_stmt};
 
@@ -209,10 +210,23 @@ impl Analysis<'_> {
                 continue;
             };
             let Ok(tree) = source.tree() else { continue };
+            let closure = closure_of(&file.file);
+            let texts: Vec<&str> = closure
+                .iter()
+                .filter_map(|imported| self.sources.get(imported))
+                .map(|source| &*source.text)
+                .collect();
+            let secrets = Secrets::named(self.environment, &texts);
             match answer {
                 Ok(Answer::Found { endpoints }) => {
-                    let mut facts =
-                        dynamic::to_facts(&file.file, &tree, &source.text, endpoints, file.reason.range);
+                    let mut facts = dynamic::to_facts(
+                        &file.file,
+                        &tree,
+                        &source.text,
+                        endpoints,
+                        file.reason.range,
+                        &secrets,
+                    );
                     facts.names.clone_from(&file.facts.names);
                     let declared =
                         declarations::collect(&file.file, &facts, evaluator, self.environment, &source.text);
@@ -220,7 +234,11 @@ impl Analysis<'_> {
                     found.problems.extend(declared.problems);
                 }
                 Ok(Answer::Failed { error, line }) => {
-                    found.problems.push(cannot_import(file, error, line_range(&source.text, *line)));
+                    found.problems.push(cannot_import(
+                        file,
+                        &secrets.shown(error),
+                        line_range(&source.text, *line),
+                    ));
                 }
                 Err(problem) => found.problems.push(cannot_import(file, &problem.to_string(), None)),
             }

@@ -3,7 +3,7 @@
 use super::evaluate::{Binding, Scope, Unknown, sdk_name};
 use super::operators::{convert, insert};
 use super::tree::{Call, Expr, ExprKind};
-use crate::endpoint::Value;
+use crate::endpoint::{Template, Value};
 
 /// Classes whose instances are read with their fields.
 const OBJECTS: [&str; 3] = ["NetworkVolume", "PodTemplate", "KeyValuePair"];
@@ -37,8 +37,8 @@ impl Scope<'_> {
     pub(super) fn call(&self, expr: &Expr, call: &Call) -> Result<Value, Unknown> {
         let unknown = |reason: String| Unknown { range: expr.range, reason };
         if let ExprKind::Attribute(object, method) = &call.function.kind
-            && let Ok(object) = self.plain(object)
-            && let Some(value) = self.method(&object, method, call)?
+            && let Ok(object) = self.value(object)
+            && let Some(value) = self.method(expr, object, method, call)?
         {
             return Ok(value);
         }
@@ -98,7 +98,12 @@ impl Scope<'_> {
             ("copy.copy" | "copy.deepcopy", [value]) => self.value(value),
             ("builtins.list", []) => Ok(Value::List(Vec::new())),
             (name, [value]) if name.starts_with("builtins.") => {
-                let known = self.plain(value)?;
+                let mut known = self.value(value)?;
+                if name != "builtins.str" || known.variables().is_empty() {
+                    known = self.settle(value, known, false)?;
+                } else {
+                    return Ok(known);
+                }
                 convert(&name["builtins.".len()..], known)
                     .ok_or_else(|| unknown("this conversion is not evaluated".to_owned()))
             }
@@ -106,43 +111,80 @@ impl Scope<'_> {
         }
     }
 
-    fn method(&self, object: &Value, method: &str, call: &Call) -> Result<Option<Value>, Unknown> {
+    /// What a method returns; text that it makes of variables' values stays known as such.
+    fn method(
+        &self,
+        expr: &Expr,
+        object: Value,
+        method: &str,
+        call: &Call,
+    ) -> Result<Option<Value>, Unknown> {
         if !call.keywords.is_empty() {
             return Ok(None);
         }
+        let mut names = object.variables();
+        let Ok(object) = self.settle(expr, object, false) else { return Ok(None) };
         let mut arguments = Vec::new();
         for argument in &call.positional {
-            arguments.push(self.plain(argument)?);
+            let argument = self.value(argument)?;
+            names.extend(argument.variables());
+            arguments.push(self.settle(expr, argument, false)?);
         }
-        Ok(match (object, method, arguments.as_slice()) {
-            (Value::Str(text), "lower", []) => Some(Value::Str(text.to_lowercase())),
-            (Value::Str(text), "upper", []) => Some(Value::Str(text.to_uppercase())),
-            (Value::Str(text), "strip", []) => Some(Value::Str(text.trim().to_owned())),
-            (Value::Str(text), "replace", [Value::Str(from), Value::Str(to)]) => {
-                Some(Value::Str(text.replace(from.as_str(), to)))
-            }
-            (Value::Str(text), "split", []) => {
-                Some(Value::List(text.split_whitespace().map(|part| Value::Str(part.to_owned())).collect()))
-            }
-            (Value::Str(text), "split", [Value::Str(by)]) if !by.is_empty() => {
-                Some(Value::List(text.split(by.as_str()).map(|part| Value::Str(part.to_owned())).collect()))
-            }
-            (Value::Str(text), "join", [Value::List(parts) | Value::Tuple(parts)]) => {
-                let parts: Option<Vec<&str>> = parts
-                    .iter()
-                    .map(|part| if let Value::Str(part) = part { Some(part.as_str()) } else { None })
-                    .collect();
-                parts.map(|parts| Value::Str(parts.join(text)))
-            }
-            (Value::Dict(items), "get", [key, rest @ ..]) => Some(
-                items
-                    .iter()
-                    .find(|(known, _)| known == key)
-                    .map_or_else(|| rest.first().cloned().unwrap_or(Value::None), |(_, value)| value.clone()),
-            ),
-            (Value::Dict(_) | Value::List(_), "copy", []) => Some(object.clone()),
-            _ => None,
+        let made = apply(&object, method, &arguments, &names);
+        Ok(match made {
+            Some(made) if !names.is_empty() => Some(derived(made, &names)),
+            made => made,
         })
+    }
+}
+
+/// Marks texts as made of variables' values.
+fn derived(value: Value, names: &[String]) -> Value {
+    match value {
+        Value::Str(text) => Template::derived(names.to_vec(), text).into_value(),
+        Value::List(items) => Value::List(items.into_iter().map(|item| derived(item, names)).collect()),
+        other => other,
+    }
+}
+
+/// `object.method(*arguments)` of plain values; `names` are the variables that they come from.
+fn apply(object: &Value, method: &str, arguments: &[Value], names: &[String]) -> Option<Value> {
+    match (object, method, arguments) {
+        (Value::Str(text), "lower", []) => Some(Value::Str(text.to_lowercase())),
+        (Value::Str(text), "upper", []) => Some(Value::Str(text.to_uppercase())),
+        (Value::Str(text), "strip", []) => Some(Value::Str(text.trim().to_owned())),
+        (Value::Str(text), "replace", [Value::Str(from), Value::Str(to)]) => {
+            Some(Value::Str(text.replace(from.as_str(), to)))
+        }
+        (Value::Str(text), "split", []) => {
+            Some(Value::List(text.split_whitespace().map(|part| Value::Str(part.to_owned())).collect()))
+        }
+        (Value::Str(text), "split", [Value::Str(by)]) if !by.is_empty() => {
+            Some(Value::List(text.split(by.as_str()).map(|part| Value::Str(part.to_owned())).collect()))
+        }
+        (Value::Str(text), "join", [Value::List(parts) | Value::Tuple(parts)]) => {
+            let mut made = Template::default();
+            if !names.is_empty() {
+                return None;
+            }
+            for (index, part) in parts.iter().enumerate() {
+                if index > 0 {
+                    made.push_text(text);
+                }
+                if !made.push(part) {
+                    return None;
+                }
+            }
+            Some(made.into_value())
+        }
+        (Value::Dict(items), "get", [key, rest @ ..]) => Some(
+            items
+                .iter()
+                .find(|(known, _)| known == key)
+                .map_or_else(|| rest.first().cloned().unwrap_or(Value::None), |(_, value)| value.clone()),
+        ),
+        (Value::Dict(_) | Value::List(_), "copy", []) => Some(object.clone()),
+        _ => None,
     }
 }
 

@@ -97,10 +97,10 @@ fn settle(value: &Value, environment: &HashMap<String, String>) -> Result<Value,
     let all = |items: &[Value]| -> Result<Vec<Value>, String> {
         items.iter().map(|item| settle(item, environment)).collect()
     };
+    if let Some(text) = value.filled(&|name| environment.get(name).cloned()) {
+        return text.map(Value::Str);
+    }
     Ok(match value {
-        Value::Environment { name, default } => {
-            Value::Str(environment.get(name).or(default.as_ref()).ok_or_else(|| name.clone())?.clone())
-        }
         Value::List(items) => Value::List(all(items)?),
         Value::Tuple(items) => Value::Tuple(all(items)?),
         Value::Dict(items) => Value::Dict(

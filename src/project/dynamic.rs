@@ -17,6 +17,7 @@ use serde_json::Value as Json;
 use super::evaluate::EndpointRef;
 use super::facts::{Argument, Decorated, EndpointCall, Facts, Item, Made, RouteUse};
 use super::model::{Callable, Parameter};
+use super::secrets::Secrets;
 use super::tree::{Node, Range, StmtKind, Tree, walk};
 use crate::endpoint::Value;
 
@@ -166,6 +167,7 @@ pub(super) fn to_facts(
     text: &str,
     found: &[FoundEndpoint],
     fallback: Range,
+    secrets: &Secrets,
 ) -> Facts {
     let mut facts = Facts { was_run: true, ..Facts::default() };
     for (index, endpoint) in found.iter().enumerate() {
@@ -180,7 +182,7 @@ pub(super) fn to_facts(
                 keyword: range,
                 range,
                 elements: Vec::new(),
-                value: Ok(decode(value)),
+                value: Ok(if name == "env" { secrets.hidden(decode(value)) } else { decode(value) }),
             })
             .collect();
         let is_client = arguments.iter().any(|argument| {

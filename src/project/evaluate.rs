@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::facts::Evaluator;
 use super::imports;
-use super::operators::{binary, display, insert, truth};
+use super::operators::{binary, insert, push_display, truth};
 use super::tree::{Class, Expr, ExprKind, FormatPart, Range};
-use crate::endpoint::Value;
+use crate::endpoint::{Template, Value};
 
 /// What a name stands for.
 #[derive(Debug, Clone)]
@@ -222,8 +222,8 @@ impl Scope<'_> {
                 Ok(Value::Dict(pairs))
             }
             ExprKind::Binary(left, operator, right) => {
-                let (left, right) = (self.plain(left)?, self.plain(right)?);
-                binary(left, *operator, right).ok_or_else(|| unknown("this operation is not evaluated"))
+                let known = (self.value(left)?, self.value(right)?);
+                binary(known.0, *operator, known.1).ok_or_else(|| unknown("this operation is not evaluated"))
             }
             ExprKind::Negative(value) => match self.value(value)? {
                 Value::Int(value) => {
@@ -280,12 +280,12 @@ impl Scope<'_> {
         self.settle(expr, self.value(expr)?, false)
     }
 
-    fn settle(&self, expr: &Expr, value: Value, may_miss: bool) -> Result<Value, Unknown> {
-        let Value::Environment { name, default } = value else { return Ok(value) };
-        match self.evaluator.variable(&name).map(str::to_owned).or(default) {
-            Some(text) => Ok(Value::Str(text)),
-            None if may_miss => Ok(Value::None),
-            None => Err(Unknown {
+    pub(super) fn settle(&self, expr: &Expr, value: Value, may_miss: bool) -> Result<Value, Unknown> {
+        match value.filled(&|name| self.evaluator.variable(name).map(str::to_owned)) {
+            None => Ok(value),
+            Some(Ok(text)) => Ok(Value::Str(text)),
+            Some(Err(_)) if may_miss => Ok(Value::None),
+            Some(Err(name)) => Err(Unknown {
                 range: expr.range,
                 reason: format!("environment variable `{name}` is not set"),
             }),
@@ -308,25 +308,21 @@ impl Scope<'_> {
     }
 
     fn format(&self, parts: &[FormatPart]) -> Result<Value, Unknown> {
-        let mut text = String::new();
+        let mut text = Template::default();
         for part in parts {
             match part {
-                FormatPart::Text(part) => text.push_str(part),
+                FormatPart::Text(part) => text.push_text(part),
                 FormatPart::Value { value, plain } => {
-                    let known = self.plain(value)?;
-                    match display(&known).filter(|_| *plain) {
-                        Some(shown) => text.push_str(&shown),
-                        None => {
-                            return Err(Unknown {
-                                range: value.range,
-                                reason: "this part of the text is only known when the file runs".to_owned(),
-                            });
-                        }
+                    if !*plain || !push_display(&mut text, &self.value(value)?) {
+                        return Err(Unknown {
+                            range: value.range,
+                            reason: "this part of the text is only known when the file runs".to_owned(),
+                        });
                     }
                 }
             }
         }
-        Ok(Value::Str(text))
+        Ok(text.into_value())
     }
 
     fn subscript(&self, expr: &Expr, object: &Expr, index: &Expr) -> Result<Value, Unknown> {

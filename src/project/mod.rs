@@ -23,6 +23,7 @@ mod reader;
 #[cfg(test)]
 mod reader_tests;
 mod schema;
+mod secrets;
 mod settings;
 mod source;
 mod syntax;

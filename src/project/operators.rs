@@ -1,7 +1,7 @@
 //! What operators and built-in conversions make of known values.
 
 use super::tree::BinaryOperator;
-use crate::endpoint::Value;
+use crate::endpoint::{Template, Value};
 
 /// A longer text is not made by repeating one.
 const LONGEST_TEXT: usize = 64 * 1024;
@@ -40,6 +40,11 @@ pub(super) fn display(value: &Value) -> Option<String> {
     }
 }
 
+/// Adds a value as `str()` shows it; returns whether that is known.
+pub(super) fn push_display(text: &mut Template, value: &Value) -> bool {
+    text.push(value) || display(value).map(|shown| text.push_text(&shown)).is_some()
+}
+
 /// What a built-in conversion of this name makes of a value.
 pub(super) fn convert(function: &str, value: Value) -> Option<Value> {
     match (function, value) {
@@ -61,6 +66,14 @@ pub(super) fn convert(function: &str, value: Value) -> Option<Value> {
 pub(super) fn binary(left: Value, operator: BinaryOperator, right: Value) -> Option<Value> {
     match (left, operator, right) {
         (Value::Str(left), BinaryOperator::Add, Value::Str(right)) => Some(Value::Str(left + &right)),
+        (
+            left @ (Value::Str(_) | Value::Environment { .. } | Value::Template(_)),
+            BinaryOperator::Add,
+            right @ (Value::Str(_) | Value::Environment { .. } | Value::Template(_)),
+        ) => {
+            let mut text = Template::default();
+            (text.push(&left) && text.push(&right)).then(|| text.into_value())
+        }
         (Value::List(mut left), BinaryOperator::Add, Value::List(right)) => {
             left.extend(right);
             Some(Value::List(left))
@@ -84,7 +97,7 @@ pub(super) fn binary(left: Value, operator: BinaryOperator, right: Value) -> Opt
             _ => None,
         }
         .map(Value::Int),
-        (Value::Str(text), BinaryOperator::Modulo, value) => percent(&text, value).map(Value::Str),
+        (Value::Str(text), BinaryOperator::Modulo, value) => percent(&text, value),
         (Value::Str(text), BinaryOperator::Multiply, Value::Int(times)) => {
             let times = usize::try_from(times.max(0)).ok()?;
             (text.len().saturating_mul(times) <= LONGEST_TEXT).then(|| Value::Str(text.repeat(times)))
@@ -94,31 +107,31 @@ pub(super) fn binary(left: Value, operator: BinaryOperator, right: Value) -> Opt
 }
 
 /// `text % value` with `%s`, `%d` and `%%` alone.
-fn percent(text: &str, value: Value) -> Option<String> {
+fn percent(text: &str, value: Value) -> Option<Value> {
     let mut values = match value {
         Value::Tuple(items) => items,
         Value::Dict(_) => return None,
         value => vec![value],
     }
     .into_iter();
-    let mut made = String::new();
+    let mut made = Template::default();
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
         if letter != '%' {
-            made.push(letter);
+            made.push_text(letter.encode_utf8(&mut [0; 4]));
             continue;
         }
         match letters.next()? {
-            '%' => made.push('%'),
-            's' => made.push_str(&display(&values.next()?)?),
+            '%' => made.push_text("%"),
+            's' => push_display(&mut made, &values.next()?).then_some(())?,
             'd' => match values.next()? {
-                Value::Int(number) => made.push_str(&number.to_string()),
+                Value::Int(number) => made.push_text(&number.to_string()),
                 _ => return None,
             },
             _ => return None,
         }
     }
-    values.next().is_none().then_some(made)
+    values.next().is_none().then(|| made.into_value())
 }
 
 #[cfg(test)]

@@ -366,6 +366,8 @@ fn to_json(value: &Value) -> Option<Json> {
             Json::Object(object)
         }
         Value::Member { class, member } => Json::String(super::config::member_value(class, member)?),
-        Value::Object { .. } | Value::Environment { .. } | Value::Other { .. } => return None,
+        Value::Object { .. } | Value::Environment { .. } | Value::Template(_) | Value::Other { .. } => {
+            return None;
+        }
     })
 }
