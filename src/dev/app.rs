@@ -19,6 +19,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 
+use super::body::RequestBody;
 use super::console::{Console, RequestLog};
 use super::describe::Descriptions;
 use super::guard::{Guard, request_host};
@@ -93,6 +94,10 @@ impl App {
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let (parts, body) = request.into_parts();
+        let body = RequestBody::new(body);
+        let rest = body.clone();
+        // Such a client has sent no body yet, and need not.
+        let is_held_back = parts.headers.contains_key(header::EXPECT);
         let path = decoded_path(&parts);
         let mut log = RequestLog::new(Arc::clone(&self.console), &self.in_flight, &parts.method, &path);
         let response = match self.guard.check(&parts) {
@@ -109,13 +114,16 @@ impl App {
             }
         };
         log.status = Some(response.status().as_u16());
+        if !rest.is_end_stream() && !is_held_back {
+            rest.drain().await;
+        }
         finish(response, log)
     }
 
     async fn dispatch(
         &self,
         parts: Parts,
-        body: Incoming,
+        body: RequestBody,
         path: &str,
         peer: SocketAddr,
         log: &mut RequestLog,
@@ -164,7 +172,7 @@ impl App {
         table: &Table,
         label: &str,
         parts: Parts,
-        body: Incoming,
+        body: RequestBody,
         path: &str,
         peer: SocketAddr,
         log: &mut RequestLog,
@@ -274,7 +282,7 @@ fn endpoint_label(parts: &Parts) -> Option<String> {
     (!label.is_empty()).then(|| label.to_owned())
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, Box<Response<Body>>> {
+async fn read_body(body: RequestBody) -> Result<Bytes, Box<Response<Body>>> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }

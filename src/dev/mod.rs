@@ -6,6 +6,7 @@
 mod answer;
 mod app;
 mod balanced;
+mod body;
 mod console;
 mod describe;
 mod dotenv;

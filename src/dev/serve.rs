@@ -1,6 +1,9 @@
 //! [`serve`]: from the command line to the last worker's end.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -37,7 +40,7 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 pub fn serve(options: DevOptions, host: HostPython, terminal: Box<dyn Terminal>) -> Result<(), DevError> {
     parse_target(options.target.as_deref())?;
     let runtime = Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
+        .worker_threads(thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
         .thread_name("flash-server")
         .enable_all()
         .build()
@@ -56,6 +59,8 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     let mut platform_options = PlatformOptions::new(host.clone());
     platform_options.warm_spare = true;
     let platform = Platform::new(platform_options, Arc::clone(&teller) as _);
+    // Before the first reading, so that no save falls between the two.
+    let follow = options.reload.then(|| Follow::begin(&root, options.poll));
     let mut reader = Reader::new(root.clone(), host.executable.clone());
     let project = Arc::new(reader.read());
     if !has_something(&project, options.reload) {
@@ -102,10 +107,10 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     if options.start_workers {
         start_workers(&console, &platform, &project);
     }
-    let watch = options.reload.then(|| follow(&root, options.poll, session, &console));
+    let follow = follow.map(|follow| follow.hand_to(session, &console));
 
     signals.next().await;
-    drop(watch);
+    drop(follow);
     environments.close();
     let running = app.in_flight();
     if running > 0 {
@@ -142,7 +147,7 @@ fn has_something(project: &Project, reload: bool) -> bool {
     serves || (reload && is_broken)
 }
 
-fn current_folder() -> Result<std::path::PathBuf, DevError> {
+fn current_folder() -> Result<PathBuf, DevError> {
     let folder = std::env::current_dir().and_then(|folder| folder.canonicalize());
     folder.map_err(|source| DevError::Root { path: ".".into(), source })
 }
@@ -175,17 +180,47 @@ fn start_workers(console: &Console, platform: &Platform, project: &Project) {
     }
 }
 
-fn follow(root: &std::path::Path, poll: bool, mut session: Session, console: &Console) -> Watch {
-    let keep = worth_following(root);
-    let watch = Watch::start(root.to_owned(), poll, keep, move |paths| session.follow(&paths));
-    match watch.mode {
-        Mode::Polled => {
-            console.note("changes are found by comparing files: the system does not notify of them here");
-        }
-        Mode::Both => {
-            console.note("a network file system: files are compared as well, changes may take a moment");
-        }
-        Mode::Notified | Mode::PolledAsAsked => {}
+/// The project's files being followed, and what reads those that changed.
+struct Follow {
+    watch: Option<Watch>,
+    changes: Option<mpsc::Receiver<BTreeSet<PathBuf>>>,
+    reading: Option<thread::JoinHandle<()>>,
+}
+
+impl Follow {
+    fn begin(root: &Path, poll: bool) -> Self {
+        let (sender, changes) = mpsc::channel();
+        let watch = Watch::start(root.to_owned(), poll, worth_following(root), move |paths| {
+            // Nobody receives once the server stops.
+            let _ = sender.send(paths);
+        });
+        Self { watch: Some(watch), changes: Some(changes), reading: None }
     }
-    watch
+
+    fn hand_to(mut self, mut session: Session, console: &Console) -> Self {
+        match self.watch.as_ref().map(|watch| watch.mode) {
+            Some(Mode::Polled) => {
+                console.note("changes are found by comparing files: the system does not notify of them here");
+            }
+            Some(Mode::Both) => {
+                console.note("a network file system: files are compared as well, changes may take a moment");
+            }
+            Some(Mode::Notified | Mode::PolledAsAsked) | None => {}
+        }
+        self.reading = self.changes.take().and_then(|changes| {
+            let follow = move || changes.iter().for_each(|paths| session.follow(&paths));
+            thread::Builder::new().name("flash-reload".to_owned()).spawn(follow).ok()
+        });
+        self
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        // The watch first: it holds the sending end that `reading` waits for.
+        drop(self.watch.take());
+        if let Some(reading) = self.reading.take() {
+            let _ = reading.join();
+        }
+    }
 }
