@@ -526,13 +526,14 @@ def test_secret_inside_an_env_value_never_reaches_the_manifest(
         {
             "app.py": f"""
 import os
-from runpod_flash import Endpoint
+from runpod_flash import Endpoint, PodTemplate
 from config import BASE
 name = {name}
 token = os.environ["TOKEN"]
 @Endpoint(name=name, cpu="cpu3c-1-2", env={{
     "A": f"https://{{token}}@host", "B": "Bearer " + os.getenv("TOKEN"), "C": "x %s" % token,
-    "E": BASE, "F": ",".join(["a", token]), "G": token.strip(), "H": token}})
+    "E": BASE, "F": ",".join(["a", token]), "G": token.strip(), "H": token}},
+    template=PodTemplate(containerDiskInGb=10, env=[{{"key": "K", "value": token}}]))
 async def run(): ...
 """,
             "config.py": f"import os\nBASE = {base}\n",
@@ -541,7 +542,9 @@ async def run(): ...
     ).root
     done = flash("manifest", root)
     assert "s3cret" not in done.stdout + done.stderr
-    assert json.loads(done.stdout)["resources"]["ab"]["env"] == {
+    resource = json.loads(done.stdout)["resources"]["ab"]
+    assert resource["podTemplate"]["env"] == [{"key": "K", "value": "${TOKEN}"}]
+    assert resource["env"] == {
         "A": "https://${TOKEN}@host",
         "B": "Bearer ${TOKEN}",
         "C": "x ${TOKEN}",

@@ -113,7 +113,11 @@ fn settle(value: &Value, environment: &HashMap<String, String>) -> Result<Value,
             class: class.clone(),
             fields: fields
                 .iter()
-                .map(|(name, value)| Ok((name.clone(), settle(value, environment)?)))
+                .map(|(name, value)| {
+                    // A pod template's `env` stays names as well.
+                    let value = if name == "env" { value.clone() } else { settle(value, environment)? };
+                    Ok((name.clone(), value))
+                })
                 .collect::<Result<_, String>>()?,
         },
         other => other.clone(),

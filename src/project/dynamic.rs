@@ -182,7 +182,11 @@ pub(super) fn to_facts(
                 keyword: range,
                 range,
                 elements: Vec::new(),
-                value: Ok(if name == "env" { secrets.hidden(decode(value)) } else { decode(value) }),
+                value: Ok(if matches!(name.as_str(), "env" | "template") {
+                    secrets.hidden(decode(value))
+                } else {
+                    decode(value)
+                }),
             })
             .collect();
         let is_client = arguments.iter().any(|argument| {

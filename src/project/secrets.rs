@@ -43,6 +43,10 @@ impl Secrets {
             Value::Dict(items) => {
                 Value::Dict(items.into_iter().map(|(key, item)| (key, self.hidden(item))).collect())
             }
+            Value::Object { class, fields } => {
+                let fields = fields.into_iter().map(|(name, field)| (name, self.hidden(field))).collect();
+                Value::Object { class, fields }
+            }
             other => other,
         }
     }
