@@ -90,6 +90,7 @@ def gives(what):
         "local": Local(),
         "array": {"a b": np.zeros(3)},
         "object": [1, object()],
+        "function": {"f": gives},
         "surrogate": ["\\ud800"],
         "loop": None,
         "set": {3},
@@ -317,6 +318,7 @@ def test_cuda_error_carries_a_hint_where_there_is_no_gpu(shared):
         ("nan", "`output.items[1].score` is nan"),
         ("array", "`output['a b']` is a `numpy.ndarray`"),
         ("object", "`output[1]` is a `object`"),
+        ("function", "`output.f` is a `function`"),
         ("surrogate", "`output[0]` is text"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,7 +104,15 @@ def _plain(value: Any) -> Any:
 def _encode(value: Any) -> Any:
     from fastapi.encoders import jsonable_encoder
 
-    return jsonable_encoder(value)
+    return jsonable_encoder(value, custom_encoder=dict.fromkeys(_NO_DATA, _refuse))
+
+
+#: FastAPI's encoder makes an empty object of these.
+_NO_DATA = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type)
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"a {type(value).__name__} is no data")
 
 
 def _unencodable(result: Any, error: Exception) -> dict[str, Any]:
