@@ -70,7 +70,7 @@ lint-rust: .venv/.tools
 	cargo clippy --quiet --no-default-features --all-targets -- -D warnings
 	cargo clippy --quiet --all-targets -- -D warnings
 
-lint-python: .venv/.tools
+lint-python: build
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
