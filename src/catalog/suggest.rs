@@ -52,7 +52,11 @@ fn simplify(text: &str) -> String {
 /// what its writer meant, however long the full name is.
 fn score(wanted: &str, candidate: &str) -> f64 {
     let distance = strsim::normalized_damerau_levenshtein(wanted, candidate);
-    let part = if wanted.len() >= 2 && candidate.contains(wanted) { 0.9 } else { 0.0 };
+    // `L4`, `H200`: the maker's name is what people leave out.
+    let short = candidate.trim_start_matches("nvidia").trim_start_matches("geforce");
+    let distance = distance.max(strsim::normalized_damerau_levenshtein(wanted, short));
+    // Two letters are in many names by chance: `l9` in `blackwell96`.
+    let part = if wanted.len() >= 3 && candidate.contains(wanted) { 0.9 } else { 0.0 };
     let start = strsim::jaro_winkler(wanted, candidate) - 0.25;
     distance.max(part).max(start)
 }
@@ -66,6 +70,9 @@ mod tests {
     #[case("GpuType", "NVIDIA_A100", Some("NVIDIA_A100_80GB_PCIe"))]
     #[case("GpuType", "A100", Some("NVIDIA_A100_80GB_PCIe"))]
     #[case("GpuType", "NVIDIA_A100_80GB_PCIE", Some("NVIDIA_A100_80GB_PCIe"))]
+    #[case("GpuType", "L4", Some("NVIDIA_L4"))]
+    #[case("GpuType", "H200s", Some("NVIDIA_H200"))]
+    #[case("GpuGroup", "L9", None)]
     #[case("GpuType", "RTX4090", Some("NVIDIA_GEFORCE_RTX_4090"))]
     #[case("GpuType", "NVIDIA H10", Some("NVIDIA_H100_80GB_HBM3"))]
     #[case("GpuGroup", "AMPERE_42", Some("AMPERE_24"))]

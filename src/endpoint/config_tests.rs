@@ -118,7 +118,7 @@ fn gpu_list_keeps_order_and_takes_values() {
 )]
 #[case(
     Value::List(vec![text("A100")]),
-    "'A100' is not a GPU that Runpod offers; did you mean `GpuType.NVIDIA_A100_80GB_PCIe`?"
+    "gpu: 'A100' is not a GPU that Runpod offers; did you mean `GpuType.NVIDIA_A100_80GB_PCIe`?"
 )]
 #[case(Value::List(vec![]), "gpu list must not be empty")]
 #[case(

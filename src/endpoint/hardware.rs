@@ -88,7 +88,7 @@ fn read_gpu(reader: &mut Reader<'_>, value: &Value, index: Option<usize>) -> Opt
             if let Some(gpu) = gpu::type_by_value(text) {
                 return Some(GpuChoice::Type(gpu.member.to_owned()));
             }
-            let mut message = format!("{} is not a GPU that Runpod offers", quoted(text));
+            let mut message = format!("gpu: {} is not a GPU that Runpod offers", quoted(text));
             if let Some(meant) = suggest_gpu(text) {
                 _ = write!(message, "; did you mean `{meant}`?");
             }

@@ -74,7 +74,14 @@ pub fn check(method: &str, path: &str) -> Result<Method, ConfigError> {
         return Err(ConfigError::new("path", format!("path must start with '/', got: {path}"))
             .with_hint(format!("write {}", quoted(&format!("/{path}")))));
     }
-    if RESERVED_PATHS.contains(&path) {
+    if let Some(query) = path.find(['?', '#']) {
+        return Err(ConfigError::new("path", format!("path must not contain `?` or `#`, got: {path}"))
+            .with_hint(format!(
+                "write {}; query parameters are parameters of the function",
+                quoted(&path[..query])
+            )));
+    }
+    if RESERVED_PATHS.contains(&path.trim_end_matches('/')) {
         let message = format!(
             "path '{path}' is reserved by the framework. reserved paths: {}",
             RESERVED_PATHS.join(", ")
@@ -102,6 +109,12 @@ mod tests {
     #[rstest]
     #[case("HEAD", "/x", "method must be one of GET, POST, PUT, PATCH, DELETE, got 'HEAD'")]
     #[case("GET", "x", "path must start with '/', got: x")]
+    #[case(
+        "GET",
+        "/execute/",
+        "path '/execute/' is reserved by the framework. reserved paths: /execute, /ping"
+    )]
+    #[case("GET", "/x?a=1", "path must not contain `?` or `#`, got: /x?a=1")]
     #[case("GET", "/ping", "path '/ping' is reserved by the framework. reserved paths: /execute, /ping")]
     fn wrong_route_is_refused(#[case] method: &str, #[case] path: &str, #[case] expected: &str) {
         assert_eq!(check(method, path).unwrap_err().message, expected);
