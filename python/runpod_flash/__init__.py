@@ -65,7 +65,7 @@ _LATER = {
     "LoadBalancerSlsResource": "Endpoint(name=..., gpu=...) with .get/.post routes",
     "CpuLiveLoadBalancer": "Endpoint(name=..., cpu=...) with .get/.post routes",
     "CpuLoadBalancerSlsResource": "Endpoint(name=..., cpu=...) with .get/.post routes",
-    "EndpointJob": "awaiting the decorated function",
+    "EndpointJob": "`await` on the decorated function",
     "ResourceManager": "the `flash` command",
     "FlashApp": "the `flash` command",
 }
