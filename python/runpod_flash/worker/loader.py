@@ -21,7 +21,7 @@ from typing import Any
 
 from runpod_flash import _context
 
-from . import report
+from . import fresh, report
 
 #: Module name of a script while it is executed: not ``__main__``, so that guards stay closed.
 SCRIPT_MODULE = "__flash_main__"
@@ -88,6 +88,7 @@ def _load_source(source: dict[str, Any]) -> types.ModuleType | None:
         set_search_path(source.get("sys_path", []))
         if not source.get("sys_path") or source["root"] not in sys.path:
             sys.path.insert(0, source["root"])
+        fresh.watch(source["root"])
         with _Loading():
             return load_module(source["module"], source["file"])
     set_search_path(source["sys_path"])
@@ -131,7 +132,7 @@ def load_module(name: str, file: str) -> types.ModuleType:
     spec = _find_spec(name) if loaded is None else None
     if spec is None or not _is_same_file(spec.origin, file):
         # A file name that is no module name, or one that hides a module of the same name.
-        spec = importlib.util.spec_from_file_location(name, file)
+        spec = importlib.util.spec_from_file_location(name, file, loader=fresh.FreshLoader(name, file))
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load {file!r} as Python source", name=name, path=file)
     module = importlib.util.module_from_spec(spec)
