@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("endpoint", 2),
     ("project", 3),
     ("requirements", 3),
+    ("server", 3),
     ("wire", 3),
     ("worker", 3),
     ("manifest", 4),
@@ -25,7 +26,7 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// Rooms of one floor that one other room of it may use: both ends of a socket share its frames.
-const SIBLINGS: &[(&str, &str)] = &[("worker", "wire")];
+const SIBLINGS: &[(&str, &str)] = &[("worker", "wire"), ("server", "wire")];
 
 /// Crates that only `py` may name.
 const PYTHON_CRATES: &[&str] = &["pyo3", "pyo3_async_runtimes", "pythonize"];

@@ -4,6 +4,7 @@
 
 mod init;
 mod manifest;
+mod platform;
 mod printer;
 mod run;
 
@@ -42,6 +43,8 @@ enum Command {
     Run(run::RunArgs),
     /// Print or write the project's manifest.
     Manifest(manifest::ManifestArgs),
+    /// Serve Runpod's APIs on this machine, for official clients and workers.
+    Platform(platform::PlatformArgs),
 }
 
 /// Commands of the official 1.21 that this version does not have yet.
@@ -85,6 +88,7 @@ pub fn main<E>(
         Command::Init(arguments) => init::init(&arguments, printer),
         Command::Run(arguments) => run::run(&arguments, &host()?, printer),
         Command::Manifest(arguments) => manifest::manifest(&arguments, &host()?, printer),
+        Command::Platform(arguments) => platform::platform(arguments, host()?, printer),
     })
 }
 

@@ -22,13 +22,14 @@ use serde_json::json;
 use super::body::RequestBody;
 use super::console::{Console, RequestLog};
 use super::describe::Descriptions;
-use super::guard::{Guard, request_host};
 use super::table::{Found, Table, Target, method_name};
 use super::{answer, balanced, openapi, pages, queue};
 use crate::endpoint::EndpointKind;
 use crate::project::Project;
-use crate::wire::Backend;
+use crate::server::Answer;
+use crate::server::guard::{Guard, request_host};
 use crate::wire::job::error_text;
+use crate::wire::{Backend, BoxFuture};
 
 /// Largest body taken, in bytes; more would be held in memory whole.
 const MAX_BODY: usize = 256 << 20;
@@ -54,6 +55,16 @@ pub(super) struct App {
 impl std::fmt::Debug for App {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("App").field("snapshot", &self.snapshot).finish_non_exhaustive()
+    }
+}
+
+impl Answer for App {
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(async move { self.respond(request, peer).await })
     }
 }
 
@@ -92,7 +103,7 @@ impl App {
     }
 
     /// Answers one request.
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    async fn respond(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let body = RequestBody::new(body);
         let rest = body.clone();

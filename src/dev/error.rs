@@ -4,31 +4,14 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::endpoint::target::TargetError;
+use crate::server::ServerError;
 
 /// Why `flash run` stopped before it served anything.
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
-    /// None of the ports tried is free.
-    #[error("no free port for `{host}` between {first} and {last}")]
-    NoFreePort {
-        /// Host that was asked for.
-        host: String,
-        /// First port tried.
-        first: u16,
-        /// Last port tried.
-        last: u16,
-    },
-    /// The host name means no address here, or its address cannot be bound.
-    #[error("cannot listen on `{host}:{port}`")]
-    Listen {
-        /// Host that was asked for.
-        host: String,
-        /// Port that was asked for.
-        port: u16,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    /// Nothing can be listened on.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// The project folder cannot be read.
     #[error("cannot read the folder `{path}`")]
     Root {
@@ -53,12 +36,7 @@ impl DevError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoFreePort { last, .. } => {
-                Some(format!("choose another one with `--port {}`", last.saturating_add(1)))
-            }
-            Self::Listen { .. } => {
-                Some("choose another address with `--host` or another port with `--port`".to_owned())
-            }
+            Self::Server(error) => Some(error.hint()),
             Self::Target(error) => Some(error.hint().to_owned()),
             Self::Root { .. } | Self::Runtime(_) | Self::NoEndpoints => None,
         }

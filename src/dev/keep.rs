@@ -81,7 +81,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::dev::tests::fake::{file, project, queue, with_error};
+    use crate::project::samples::{file, project, queue, with_error};
 
     fn names(project: &Project) -> Vec<(&str, &str)> {
         project

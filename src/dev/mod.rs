@@ -9,11 +9,8 @@ mod balanced;
 mod body;
 mod console;
 mod describe;
-mod dotenv;
 mod error;
-mod guard;
 mod keep;
-mod listen;
 mod observer;
 mod openapi;
 mod options;
@@ -22,8 +19,6 @@ mod pattern;
 mod queue;
 mod serve;
 mod session;
-mod signals;
-mod specs;
 mod startup;
 mod table;
 #[cfg(test)]
@@ -32,5 +27,6 @@ mod watch;
 
 pub use console::Terminal;
 pub use error::DevError;
+pub use observer::Teller;
 pub use options::DevOptions;
 pub use serve::serve;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::console::{Console, GREEN};
+use super::console::{Console, GREEN, Terminal};
 use super::describe::Describe;
 use crate::platform::{Event, Observer, Platform};
 use crate::requirements::progress::{Progress, ProgressKind, Reporter};
@@ -12,7 +12,7 @@ use crate::wire::message::ReadyHead;
 
 /// Tells the console, and counts workers that have loaded (or could not).
 #[derive(Debug)]
-pub(super) struct Teller {
+pub struct Teller {
     console: Arc<Console>,
     /// Changes with every worker that has loaded or could not.
     pub(super) changes: watch::Sender<u64>,
@@ -21,6 +21,11 @@ pub(super) struct Teller {
 impl Teller {
     pub(super) fn new(console: Arc<Console>) -> Self {
         Self { console, changes: watch::Sender::new(0) }
+    }
+
+    /// One that tells a terminal.
+    pub fn on(terminal: Box<dyn Terminal>) -> Arc<Self> {
+        Arc::new(Self::new(Arc::new(Console::new(terminal))))
     }
 }
 

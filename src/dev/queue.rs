@@ -52,6 +52,7 @@ pub(super) async fn run(
         ttl: None,
         low_priority: false,
         webhook: None,
+        s3_config: None,
     };
     let mut view = match backend.submit(&target.endpoint, request).await {
         Ok(view) => view,

@@ -12,20 +12,21 @@ use tokio::sync::watch;
 use super::app::App;
 use super::console::{Console, Terminal};
 use super::describe::{Describe, Descriptions};
-use super::dotenv::Variables;
 use super::error::DevError;
-use super::guard::{Guard, host_name, new_token};
 use super::observer::Teller;
 use super::options::DevOptions;
 use super::session::Session;
-use super::signals::Signals;
+use super::startup;
 use super::watch::{Mode, Watch, worth_following};
-use super::{listen, startup};
 use crate::endpoint::EndpointKind;
 use crate::endpoint::target::parse_target;
 use crate::platform::{Platform, PlatformOptions};
+use crate::project::variables::Variables;
 use crate::project::{Project, Reader, Severity};
 use crate::requirements::{Environments, HostPython};
+use crate::server::guard::{Guard, host_name, new_token};
+use crate::server::listen;
+use crate::server::signals::Signals;
 use crate::wire::Backend;
 
 /// How long what runs may go on after the first Ctrl-C.
@@ -98,10 +99,10 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     if options.port != 0 && port != options.port {
         console.note(&format!("port {} is in use, taking {port}", options.port));
     }
-    let address = format!("http://{}:{port}", shown_host(&options.host));
+    let address = format!("http://{}:{port}", listen::shown_host(&options.host));
     let (stop, stopping) = watch::channel(false);
     session.load(&project);
-    let serving = tokio::spawn(listen::serve(listeners, Arc::clone(&app), stopping));
+    let serving = tokio::spawn(listen::serve(listeners, Arc::clone(&app) as _, stopping));
     let target = startup::target_line(startup::has_key());
     app.with_table(|table| startup::print(&console, table, &address, target, token.as_deref()));
     if options.start_workers {
@@ -161,16 +162,6 @@ fn allowed(listed: &[String], host: &str) -> Vec<String> {
 /// `.example.com` stands for a domain with all below it.
 fn host_or_domain(name: &str) -> String {
     if name.starts_with('.') { name.to_ascii_lowercase() } else { host_name(name) }
-}
-
-/// The host as a URL has it; an address that means every interface is reached as `localhost`.
-fn shown_host(host: &str) -> String {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare {
-        "0.0.0.0" | "::" => "localhost".to_owned(),
-        _ if bare.contains(':') => format!("[{bare}]"),
-        _ => bare.to_owned(),
-    }
 }
 
 fn start_workers(console: &Console, platform: &Platform, project: &Project) {

@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use super::app::App;
 use super::console::{Console, duration_text};
-use super::dotenv::Variables;
+use super::keep;
 use super::startup::{gpu_endpoints, has_gpu};
-use super::{keep, specs};
-use crate::platform::Platform;
+use crate::platform::{Platform, app};
 use crate::project::diagnostic::render;
+use crate::project::variables::Variables;
 use crate::project::{DeclaredEndpoint, Diagnostic, Project, Reader};
 use crate::requirements::system::check_system;
 use crate::requirements::{EnvironmentState, Environments};
@@ -91,7 +91,7 @@ impl Session {
     pub(super) fn load(&mut self, project: &Project) {
         let served = Arc::new(keep::last_good(&self.served, project));
         let (specs, warnings) =
-            specs::build(&served, &self.variables, |endpoint| self.prepare(endpoint, &served));
+            app::build(&served, &self.variables, |endpoint| self.prepare(endpoint, &served));
         // Endpoints first: a route must not lead to one that is not there yet.
         self.platform.apply(specs);
         let problems = keep::errors(project).map(|error| render(error, project, false)).collect();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::pattern::Pattern;
 use crate::endpoint::{EndpointKind, Hardware, Method};
 use crate::project::model::Parameter;
+use crate::project::model::in_declared_order;
 use crate::project::{Callable, DeclaredEndpoint, Project, ProjectFile, Severity};
 
 /// What a queue-based route runs.
@@ -231,14 +232,6 @@ pub(super) fn hardware_text(hardware: &Hardware) -> String {
             _ => format!("CPU {}", instances.join(", ")).trim_end().to_owned(),
         },
     }
-}
-
-/// Callables as they stand in the source, each with its place in the list: of two routes that fit
-/// a path, FastAPI takes the first declared.
-pub(super) fn in_declared_order(callables: &[Callable]) -> Vec<(usize, &Callable)> {
-    let mut callables: Vec<(usize, &Callable)> = callables.iter().enumerate().collect();
-    callables.sort_by_key(|(_, callable)| callable.span.start);
-    callables
 }
 
 /// One queue-based callable of a file.

@@ -13,6 +13,7 @@ use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
 use super::scaler::desired_workers;
 use super::shared::Shutdown;
+use super::spec::Runtime;
 use super::state::{Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
 use super::worker::{Plan, run_worker};
@@ -77,7 +78,10 @@ impl Supervisor {
 
     /// Another interpreter makes a new generation.
     fn follow_environment(&self, state: &mut State) {
-        let environment = state.spec.environment.borrow_and_update().clone();
+        if let Runtime::Flash(flash) = &mut state.spec.runtime {
+            flash.environment.mark_unchanged();
+        }
+        let environment = state.spec.environment(&self.shared.options.host);
         if let EnvironmentState::Ready(interpreter) = environment
             && state.interpreter.as_ref() != Some(&interpreter)
         {
@@ -90,10 +94,10 @@ impl Supervisor {
 
     /// Answers what cannot be done: no environment, code that does not load, a shutdown.
     fn refuse_hopeless(&self, state: &mut State, now: Moment) {
-        let environment = match &*state.spec.environment.borrow() {
+        let environment = match state.spec.environment(&self.shared.options.host) {
             EnvironmentState::Failed { message, hint } => {
-                let mut report = ErrorReport::new(Failure::Environment, "EnvironmentError", message.clone());
-                report.hint.clone_from(hint);
+                let mut report = ErrorReport::new(Failure::Environment, "EnvironmentError", message);
+                report.hint = hint;
                 Some(report)
             }
             _ => None,
@@ -328,7 +332,8 @@ impl Supervisor {
             return;
         }
         let is_ending = state.is_removed || self.shared.is_shutting_down();
-        let EnvironmentState::Ready(interpreter) = state.spec.environment.borrow().clone() else { return };
+        let host = &self.shared.options.host;
+        let EnvironmentState::Ready(interpreter) = state.spec.environment(host) else { return };
         let mut limits = state.limits();
         if is_ending {
             limits.min = 0;
@@ -385,7 +390,8 @@ impl Supervisor {
         let id = format!("w{}", &uuid::Uuid::new_v4().simple().to_string()[..13]);
         let (frames, queued) = tokio::sync::mpsc::unbounded_channel();
         let switch = Arc::new(KillSwitch::default());
-        let load = load_head(&state.spec, &id);
+        let Some(flash) = state.spec.flash() else { return };
+        let load = load_head(&state.spec, &flash.load, &id);
         let plan = Plan {
             number,
             id: id.clone(),

@@ -1,6 +1,10 @@
 //! Errors of the platform that are not a call's own: those cross as `ErrorReport`.
 
+use std::io;
+use std::path::PathBuf;
+
 use crate::endpoint::JobStatus;
+use crate::server::ServerError;
 
 /// Why the job store refused.
 #[derive(Debug, thiserror::Error)]
@@ -21,4 +25,42 @@ pub enum StoreError {
         /// What was to happen to it.
         change: String,
     },
+}
+
+/// Why `flash platform` could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StandaloneError {
+    /// Nothing can be listened on.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The async runtime could not start.
+    #[error("cannot start the server's threads")]
+    Runtime(#[source] io::Error),
+    /// The app's folder cannot be read.
+    #[error("cannot read the folder `{path}`")]
+    App {
+        /// Folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The app has errors.
+    #[error("the app in `{path}` has errors:\n\n{}", problems.join("\n\n"))]
+    BrokenApp {
+        /// Folder.
+        path: PathBuf,
+        /// Located errors as text.
+        problems: Vec<String>,
+    },
+}
+
+impl StandaloneError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Server(error) => Some(error.hint()),
+            Self::Runtime(_) | Self::App { .. } | Self::BrokenApp { .. } => None,
+        }
+    }
 }

@@ -36,8 +36,8 @@ pub(super) fn endpoint_variables(spec: &EndpointSpec, worker: &str) -> BTreeMap<
 }
 
 /// The head of `Load`: a spare worker was started without the endpoint's variables.
-pub(super) fn load_head(spec: &EndpointSpec, worker: &str) -> LoadHead {
-    let mut head = spec.load.clone();
+pub(super) fn load_head(spec: &EndpointSpec, load: &LoadHead, worker: &str) -> LoadHead {
+    let mut head = load.clone();
     head.env.extend(endpoint_variables(spec, worker));
     head
 }

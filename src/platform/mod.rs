@@ -4,7 +4,9 @@
 //! [`Platform`] has one supervisor per endpoint; a worker process is started by the spawner,
 //! served by `worker`, and known to its supervisor by number.
 
+pub mod access;
 mod answers;
+pub mod app;
 mod callable;
 pub mod clock;
 mod dispatch;
@@ -26,6 +28,7 @@ pub mod scaler;
 mod shared;
 mod spawner;
 pub mod spec;
+pub mod standalone;
 mod state;
 pub mod store;
 mod supervisor;
@@ -94,24 +97,51 @@ impl Platform {
             return;
         }
         let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
-        let mut before = std::mem::take(&mut *endpoints);
+        // What `put` added stays.
+        let (mut before, kept) =
+            std::mem::take(&mut *endpoints).into_iter().partition(|(_, supervisor)| supervisor.is_of_app);
+        *endpoints = kept;
         for spec in specs {
             if spec.kind == EndpointKind::Client {
                 continue;
             }
-            let name = spec.name.clone();
+            let name = spec.id.clone();
             let supervisor = if let Some(known) = before.remove(&name) {
                 known.update(spec);
                 known
             } else {
-                Supervisor::new(spec, Arc::clone(&self.shared))
+                Supervisor::new(spec, Arc::clone(&self.shared), true)
             };
             endpoints.insert(name, supervisor);
         }
         drop(endpoints);
+        self.let_go(before.into_values());
+    }
+
+    /// Serves one endpoint beside those of [`Platform::apply`], or changes one that was put.
+    pub fn put(&self, spec: EndpointSpec) {
+        if self.shared.is_shutting_down() {
+            return;
+        }
+        let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = endpoints.get(&spec.id) {
+            known.update(spec);
+        } else {
+            let id = spec.id.clone();
+            endpoints.insert(id, Supervisor::new(spec, Arc::clone(&self.shared), false));
+        }
+    }
+
+    /// Stops to serve an endpoint: what waits is cancelled, what runs is finished.
+    pub fn remove(&self, id: &str) {
+        let supervisor = self.endpoints.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.let_go(supervisor.into_iter());
+    }
+
+    fn let_go(&self, supervisors: impl Iterator<Item = Arc<Supervisor>>) {
         let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
         removed.retain(|supervisor| !supervisor.lock().workers.is_empty());
-        for supervisor in before.into_values() {
+        for supervisor in supervisors {
             supervisor.remove();
             removed.push(supervisor);
         }

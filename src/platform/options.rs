@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Access;
 use super::clock::{Clock, SystemClock};
-use super::store::{JobStore, MemoryStore};
+use super::store::{DocumentStore, JobStore, MemoryDocuments, MemoryStore};
 use crate::requirements::{HostPython, Interpreter};
 
 /// How a worker process is started.
@@ -78,6 +79,10 @@ pub struct PlatformOptions {
     pub command: Arc<dyn WorkerCommand>,
     /// Where jobs are kept.
     pub store: Arc<dyn JobStore>,
+    /// Where all else is kept.
+    pub documents: Arc<dyn DocumentStore>,
+    /// Who may call; everyone until an account is admitted.
+    pub access: Arc<Access>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// How long a worker may take to load its code (7 minutes, as on Runpod).
@@ -101,6 +106,8 @@ impl PlatformOptions {
             max_workers: None,
             warm_spare: false,
             store: Arc::new(MemoryStore::default()),
+            documents: Arc::new(MemoryDocuments::default()),
+            access: Arc::default(),
             clock: Arc::new(SystemClock::default()),
             init_timeout: Duration::from_mins(7),
             cancel_grace: Duration::from_secs(3),

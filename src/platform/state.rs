@@ -9,7 +9,7 @@ use super::clock::Moment;
 use super::kill::KillSwitch;
 use super::queue::{Queue, Running, Target};
 use super::scaler::{Limits, Load};
-use super::spec::EndpointSpec;
+use super::spec::{EndpointSpec, Scaling};
 use crate::endpoint::EndpointKind;
 use crate::requirements::Interpreter;
 use crate::wire::Frame;
@@ -127,14 +127,18 @@ impl State {
 
     /// Calls that one worker takes at a time.
     pub(super) fn capacity(&self) -> usize {
-        match self.spec.kind {
-            EndpointKind::LoadBalanced => REQUESTS_PER_WORKER,
-            _ => usize::try_from(self.spec.max_concurrency).unwrap_or(1).max(1),
+        if self.spec.kind == EndpointKind::LoadBalanced {
+            return REQUESTS_PER_WORKER;
         }
+        let calls = self.spec.flash().map_or(1, |flash| flash.max_concurrency);
+        usize::try_from(calls).unwrap_or(1).max(1)
     }
 
     pub(super) fn limits(&self) -> Limits {
-        let scale_at = usize::try_from(self.spec.scale_at).unwrap_or(usize::MAX);
+        let scale_at = match self.spec.scaling {
+            Scaling::RequestCount(calls) => usize::try_from(calls).unwrap_or(usize::MAX),
+            Scaling::QueueDelay(_) => self.capacity(),
+        };
         let per_worker = match self.spec.kind {
             EndpointKind::LoadBalanced => scale_at.min(REQUESTS_PER_WORKER),
             _ => scale_at,

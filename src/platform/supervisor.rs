@@ -13,7 +13,7 @@ use super::record::Change;
 use super::shared::Shared;
 use super::spec::EndpointSpec;
 use super::state::{Phase, State};
-use crate::requirements::EnvironmentState;
+use crate::requirements::{EnvironmentState, HostPython};
 use crate::wire::backend::{Health, JobView};
 use crate::wire::message::{ErrorReport, Failure};
 use crate::wire::{Frame, FrameKind};
@@ -24,16 +24,19 @@ pub(super) struct Supervisor {
     pub(super) name: String,
     pub(super) shared: Arc<Shared>,
     pub(super) state: Mutex<State>,
+    /// Whether it is one of an app's, which come and go together.
+    pub(super) is_of_app: bool,
     wake: Notify,
 }
 
 impl Supervisor {
     /// Starts to serve an endpoint; jobs of it that the store holds are queued again.
-    pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>) -> Arc<Self> {
-        let name = spec.name.clone();
+    pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>, is_of_app: bool) -> Arc<Self> {
+        let name = spec.id.clone();
         let mut state = State::new(spec);
         restore(&mut state.queue, &mut state.next_key, &shared, &name);
-        let supervisor = Arc::new(Self { name, shared, state: Mutex::new(state), wake: Notify::new() });
+        let supervisor =
+            Arc::new(Self { name, shared, state: Mutex::new(state), is_of_app, wake: Notify::new() });
         let weak = Arc::downgrade(&supervisor);
         supervisor.shared.handle.spawn(keep_time(weak));
         supervisor.pump(&mut supervisor.lock());
@@ -182,7 +185,7 @@ impl Supervisor {
             }
         };
         if view.status == crate::endpoint::JobStatus::InQueue {
-            view.waiting_for = waiting_for(state);
+            view.waiting_for = waiting_for(state, &self.shared.options.host);
         }
         Some(view)
     }
@@ -250,10 +253,10 @@ fn restore(queue: &mut Queue, next_key: &mut u64, shared: &Shared, name: &str) {
 }
 
 /// Says why a job waits.
-fn waiting_for(state: &State) -> Option<String> {
+fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
     let starting = state.present().filter(|(_, worker)| worker.phase == Phase::Starting).count();
-    match &*state.spec.environment.borrow() {
-        EnvironmentState::Preparing { message } => Some(message.clone()),
+    match state.spec.environment(host) {
+        EnvironmentState::Preparing { message } => Some(message),
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),
         _ if starting > 0 => Some("a worker is starting".to_owned()),
         _ if state.throttled > 0 => Some("the machine bears no further worker".to_owned()),
@@ -277,12 +280,12 @@ async fn keep_time(weak: Weak<Supervisor>) {
         let Some(supervisor) = weak.upgrade() else { return };
         let shared = Arc::clone(&supervisor.shared);
         let capacity = shared.capacity.notified();
-        let (wake_at, mut environment) = {
+        let (wake_at, environment) = {
             let state = supervisor.lock();
             if state.is_removed && state.workers.is_empty() {
                 return;
             }
-            (state.wake_at, state.spec.environment.clone())
+            (state.wake_at, state.spec.flash().map(|flash| flash.environment.clone()))
         };
         let roused = supervisor.wake.notified();
         let time = async {
@@ -292,9 +295,12 @@ async fn keep_time(weak: Weak<Supervisor>) {
             }
         };
         let installed = async {
-            if environment.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            if let Some(mut environment) = environment
+                && environment.changed().await.is_ok()
+            {
+                return;
             }
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = time => {}

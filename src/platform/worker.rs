@@ -73,7 +73,7 @@ async fn obtain(shared: &Arc<Shared>, plan: &Plan) -> std::io::Result<Process> {
         return Ok(process);
     }
     let variables = endpoint_variables(&plan.spec, &plan.id);
-    start(shared, &plan.interpreter, &variables, directory(&plan.spec.load), Arc::clone(&plan.switch)).await
+    start(shared, &plan.interpreter, &variables, directory(&plan.load), Arc::clone(&plan.switch)).await
 }
 
 async fn run_process(

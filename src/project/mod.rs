@@ -22,6 +22,8 @@ mod operators;
 mod reader;
 #[cfg(test)]
 mod reader_tests;
+#[cfg(test)]
+pub(crate) mod samples;
 mod schema;
 mod secrets;
 mod settings;
@@ -29,6 +31,7 @@ mod source;
 mod syntax;
 mod tree;
 mod uses;
+pub mod variables;
 
 use std::path::{Path, PathBuf};
 

@@ -114,3 +114,11 @@ pub struct Parameter {
     /// Default as written, if any.
     pub default: Option<String>,
 }
+
+/// Callables as they stand in the source, each with its place in the list: of two routes that fit
+/// a path, FastAPI takes the first declared.
+pub fn in_declared_order(callables: &[Callable]) -> Vec<(usize, &Callable)> {
+    let mut callables: Vec<(usize, &Callable)> = callables.iter().enumerate().collect();
+    callables.sort_by_key(|(_, callable)| callable.span.start);
+    callables
+}

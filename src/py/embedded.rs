@@ -15,6 +15,7 @@ use super::errors;
 use super::runtime::{self, Context};
 use crate::endpoint::{ConfigError, EndpointConfig, EndpointKind, Value};
 use crate::platform::options::{CommandLine, WorkerCommand};
+use crate::platform::spec::{FlashRuntime, Runtime, Scaling};
 use crate::platform::{EndpointSpec, Event, Observer, Platform, PlatformOptions};
 use crate::requirements::{DepsMode, Environments, Interpreter, Progress, ProgressKind, Reporter};
 use crate::wire::Backend;
@@ -54,8 +55,10 @@ pub(super) fn declare(py: Python<'_>, declarations: Vec<Declaration<'_>>) -> PyR
         // Of two endpoints with one name the later one counts, as the later `def` of a name does.
         let source = source_of(&place, sys_path);
         let mut spec = spec_of(name.clone(), &config, source, callables, &embedded.environments);
-        if let Source::Script { .. } = spec.load.source {
-            spec.load.env.insert(SCRIPT_ARGV.to_owned(), argv.clone());
+        if let Runtime::Flash(flash) = &mut spec.runtime
+            && let Source::Script { .. } = flash.load.source
+        {
+            flash.load.env.insert(SCRIPT_ARGV.to_owned(), argv.clone());
         }
         specs.insert(name, spec);
     }
@@ -139,12 +142,18 @@ fn spec_of(
         workers: config.workers,
         idle_timeout: config.idle_timeout.map_or(IDLE, |seconds| Duration::from_secs(seconds.into())),
         execution_timeout: (timeout > 0).then(|| Duration::from_millis(timeout)),
-        max_concurrency: config.max_concurrency,
-        scale_at: config.calls_per_worker(EndpointKind::Queue),
+        scaling: Scaling::RequestCount(config.calls_per_worker(EndpointKind::Queue)),
+        flashboot: false,
         env,
-        load,
-        environment: environments.prepare(&name, &config.dependencies, &[]),
+        runtime: Runtime::Flash(Box::new(FlashRuntime {
+            load,
+            max_concurrency: config.max_concurrency,
+            environment: environments.prepare(&name, &config.dependencies, &[]),
+        })),
+        account: String::new(),
+        key: None,
         fingerprint,
+        id: name.clone(),
         name,
     }
 }

@@ -71,6 +71,8 @@ pub struct JobRequest {
     pub low_priority: bool,
     /// `webhook`, if given.
     pub webhook: Option<String>,
+    /// JSON text of `s3Config`, if given: for the worker alone.
+    pub s3_config: Option<Bytes>,
 }
 
 /// A job as a client sees it.

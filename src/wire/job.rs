@@ -87,6 +87,9 @@ pub fn parse_envelope(body: &Bytes, sync: bool) -> Result<JobRequest, EnvelopeEr
         ttl: milliseconds(&policy, "ttl", "policy.ttl", TTL_MS)?,
         low_priority: low_priority.transpose()?.unwrap_or(false),
         webhook: webhook.transpose()?,
+        s3_config: find(&object, "s3Config")
+            .filter(|config| !is_null(config))
+            .map(|config| body.slice_ref(config.get().as_bytes())),
     })
 }
 

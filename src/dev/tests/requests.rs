@@ -7,9 +7,10 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
-use super::fake::{Server, Workers, balanced, class, file, project, queue, start, with_error};
+use super::fake::{Server, Workers, start};
 use crate::dev::table::Found;
 use crate::endpoint::Method;
+use crate::project::samples::{balanced, class, file, project, queue, with_error};
 use crate::wire::message::{CallableDescription, ReadyHead};
 
 async fn shop() -> Server {
@@ -335,7 +336,7 @@ async fn openapi_takes_the_workers_schemas_once_there_are_some() {
 #[tokio::test]
 async fn port_that_is_taken_leads_to_the_next_one() {
     let server = shop().await;
-    let next = crate::dev::listen::bind("127.0.0.1", server.port).await.expect("another port");
+    let next = crate::server::listen::bind("127.0.0.1", server.port).await.expect("another port");
     assert!(next.port > server.port);
     assert!(!next.is_public());
 }

@@ -67,7 +67,7 @@ async fn job_that_is_retried_keeps_its_place_before_later_ones() {
 #[tokio::test]
 async fn job_beside_one_that_kills_its_worker_is_not_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let fixture = Fixture::new(vec![EndpointSpec { max_concurrency: 4, scale_at: 4, ..spec("e") }]);
+    let fixture = Fixture::new(vec![with_concurrency(spec("e"), 4)]);
     let beside = fixture.submit("e", "sleep", json!(200)).await;
     fixture.started("e", &beside).await;
     let killer = fixture.submit("e", "kill_once", json!(folder.path().join("died"))).await;
@@ -91,8 +91,10 @@ async fn job_that_runs_too_long_times_out_and_its_worker_is_replaced() {
 
 #[tokio::test]
 async fn job_beside_one_that_times_out_goes_back_to_the_queue() {
-    let endpoint =
-        EndpointSpec { execution_timeout: Some(Duration::from_millis(300)), max_concurrency: 2, ..spec("e") };
+    let endpoint = with_concurrency(
+        EndpointSpec { execution_timeout: Some(Duration::from_millis(300)), ..spec("e") },
+        2,
+    );
     let fixture = Fixture::new(vec![endpoint]);
     let hanging = fixture.submit("e", "hang", json!(null)).await;
     fixture.started("e", &hanging).await;
@@ -192,7 +194,7 @@ async fn worker_that_loads_for_too_long_is_killed() {
 async fn jobs_of_64_clients_while_workers_are_killed_are_answered_once_each() {
     const CLIENTS: usize = 64;
     const JOBS: usize = 5;
-    let endpoint = EndpointSpec { max_concurrency: 3, scale_at: 3, ..with_workers(spec("e"), 0, 4) };
+    let endpoint = with_concurrency(with_workers(spec("e"), 0, 4), 3);
     let fixture = Arc::new(Fixture::new(vec![endpoint]));
     let is_over = Arc::new(AtomicBool::new(false));
     let killer = tokio::spawn({

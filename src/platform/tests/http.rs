@@ -8,7 +8,7 @@ use super::*;
 use crate::wire::message::HttpHead;
 
 fn balanced(name: &str) -> EndpointSpec {
-    EndpointSpec { kind: EndpointKind::LoadBalanced, scale_at: 4, ..spec(name) }
+    EndpointSpec { kind: EndpointKind::LoadBalanced, scaling: Scaling::RequestCount(4), ..spec(name) }
 }
 
 fn request(path: &str, body: &'static [u8]) -> HttpRequest {
@@ -163,11 +163,11 @@ impl Server {
 
 async fn server() -> Server {
     let mut endpoint = spec("my endpoint");
-    endpoint.load.callables = vec!["echo".to_owned()];
+    flash(&mut endpoint).load.callables = vec!["echo".to_owned()];
     let mut items = spec("items");
-    items.load.callables = vec!["items".to_owned()];
+    flash(&mut items).load.callables = vec!["items".to_owned()];
     let mut failing = spec("raise");
-    failing.load.callables = vec!["raise".to_owned()];
+    flash(&mut failing).load.callables = vec!["raise".to_owned()];
     let none = with_workers(spec("none"), 0, 0);
     Server::new(Fixture::new(vec![endpoint, items, failing, none, balanced("lb")])).await
 }

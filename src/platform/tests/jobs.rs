@@ -145,7 +145,7 @@ async fn job_progress_shows_while_it_runs() {
 #[tokio::test]
 async fn job_of_class_endpoint_takes_its_method_from_the_input() {
     let mut endpoint = spec("e");
-    endpoint.load.callables = vec!["C.run".to_owned(), "C.info".to_owned()];
+    flash(&mut endpoint).load.callables = vec!["C.run".to_owned(), "C.info".to_owned()];
     let fixture = Fixture::new(vec![endpoint]);
     let job = fixture.run("e", "", json!({"method": "run", "x": 1})).await;
     assert_eq!(text(job.output.as_ref()), r#"{"x":1}"#);
@@ -158,7 +158,7 @@ async fn job_of_class_endpoint_takes_its_method_from_the_input() {
 async fn job_waits_for_the_environment_and_says_so() {
     let (state, environment) =
         watch::channel(EnvironmentState::Preparing { message: "installing numpy".to_owned() });
-    let fixture = Fixture::new(vec![EndpointSpec { environment, ..spec("e") }]);
+    let fixture = Fixture::new(vec![with_environment(spec("e"), environment)]);
     let id = fixture.submit("e", "echo", json!(1)).await;
     let view = fixture.platform.status("e", &id).await.unwrap();
     assert_eq!(view.status, JobStatus::InQueue);
@@ -170,7 +170,7 @@ async fn job_waits_for_the_environment_and_says_so() {
 #[tokio::test]
 async fn environment_that_fails_fails_that_endpoint_alone() {
     let (state, environment) = watch::channel(EnvironmentState::Preparing { message: String::new() });
-    let fixture = Fixture::new(vec![EndpointSpec { environment, ..spec("e") }, spec("other")]);
+    let fixture = Fixture::new(vec![with_environment(spec("e"), environment), spec("other")]);
     let id = fixture.submit("e", "echo", json!(1)).await;
     let message = "no version of `nonsense` satisfies >=3".to_owned();
     state.send_replace(EnvironmentState::Failed { message, hint: Some("check its name".to_owned()) });

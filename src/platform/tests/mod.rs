@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::clock::manual::ManualClock;
 use super::options::{CommandLine, WorkerCommand};
+use super::spec::{FlashRuntime, Runtime, Scaling};
 use super::*;
 use crate::endpoint::{JobStatus, Workers};
 use crate::requirements::{EnvironmentState, HostPython, Interpreter};
@@ -189,6 +190,7 @@ fn job(callable: &str, input: &Value) -> JobRequest {
         ttl: None,
         low_priority: false,
         webhook: None,
+        s3_config: None,
     }
 }
 
@@ -200,27 +202,52 @@ fn ready_environment() -> watch::Receiver<EnvironmentState> {
 
 fn spec(name: &str) -> EndpointSpec {
     EndpointSpec {
+        id: name.to_owned(),
         name: name.to_owned(),
         kind: EndpointKind::Queue,
         workers: Workers { min: 0, max: 1 },
         idle_timeout: Duration::from_mins(1),
         execution_timeout: None,
-        max_concurrency: 1,
-        scale_at: 1,
+        scaling: Scaling::RequestCount(1),
+        flashboot: false,
         env: BTreeMap::new(),
-        load: LoadHead {
-            endpoint: name.to_owned(),
-            kind: EndpointKind::Queue,
-            source: Source::Value { sys_path: Vec::new() },
-            callables: Vec::new(),
-            routes: Vec::new(),
+        runtime: Runtime::Flash(Box::new(FlashRuntime {
+            load: LoadHead {
+                endpoint: name.to_owned(),
+                kind: EndpointKind::Queue,
+                source: Source::Value { sys_path: Vec::new() },
+                callables: Vec::new(),
+                routes: Vec::new(),
+                max_concurrency: 1,
+                env: BTreeMap::new(),
+                working_directory: None,
+            },
             max_concurrency: 1,
-            env: BTreeMap::new(),
-            working_directory: None,
-        },
-        environment: ready_environment(),
+            environment: ready_environment(),
+        })),
+        account: String::new(),
+        key: None,
         fingerprint: "1".to_owned(),
     }
+}
+
+fn flash(spec: &mut EndpointSpec) -> &mut FlashRuntime {
+    match &mut spec.runtime {
+        Runtime::Flash(flash) => flash,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A spec whose workers take `calls` at a time, one worker for as many.
+fn with_concurrency(mut spec: EndpointSpec, calls: u32) -> EndpointSpec {
+    flash(&mut spec).max_concurrency = calls;
+    spec.scaling = Scaling::RequestCount(calls);
+    spec
+}
+
+fn with_environment(mut spec: EndpointSpec, environment: watch::Receiver<EnvironmentState>) -> EndpointSpec {
+    flash(&mut spec).environment = environment;
+    spec
 }
 
 fn with_env(mut spec: EndpointSpec, name: &str, value: &str) -> EndpointSpec {

@@ -50,7 +50,7 @@ async fn calls_share_workers_up_to_the_maximum() {
 
 #[tokio::test]
 async fn calls_run_together_on_one_worker_up_to_its_concurrency() {
-    let fixture = Fixture::new(vec![EndpointSpec { max_concurrency: 8, scale_at: 8, ..spec("e") }]);
+    let fixture = Fixture::new(vec![with_concurrency(spec("e"), 8)]);
     let pids = futures_util::future::join_all((0..8).map(|_| async {
         fixture.call("e", "sleep", json!(100)).await.unwrap();
         fixture.call("e", "pid", json!(null)).await.unwrap()
@@ -140,7 +140,7 @@ async fn removed_endpoint_finishes_what_runs_and_is_gone() {
 #[tokio::test]
 async fn endpoint_describes_itself_when_it_is_warmed() {
     let mut endpoint = spec("e");
-    endpoint.load.callables = vec!["echo".to_owned()];
+    flash(&mut endpoint).load.callables = vec!["echo".to_owned()];
     let fixture = Fixture::new(vec![endpoint]);
     assert!(fixture.platform.description("e").is_none());
     fixture.platform.warm("e");

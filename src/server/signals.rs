@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Ctrl-C, a polite kill, and a terminal that went away.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
     hang_up: Option<Signal>,
@@ -15,7 +15,7 @@ pub(super) struct Signals {
 impl Signals {
     /// Takes these signals over for the rest of the process; those that it was started to ignore
     /// (by `nohup`, by a shell's `&`) stay ignored.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub fn listen() -> io::Result<Self> {
         let ignored = ignored_signals();
         let take = |kind: SignalKind| {
             let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
@@ -29,7 +29,7 @@ impl Signals {
     }
 
     /// Waits for the next one.
-    pub(super) async fn next(&mut self) {
+    pub async fn next(&mut self) {
         tokio::select! {
             () = received(&mut self.interrupt) => {}
             () = received(&mut self.terminate) => {}

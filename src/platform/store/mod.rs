@@ -3,6 +3,8 @@
 //! Nothing else knows which store it is. Reads and changes are quick and synchronous; accepting is
 //! a future, so that a durable store can group commits: accepted means stored.
 
+mod documents;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +15,7 @@ use super::error::StoreError;
 use super::record::{Change, JobRecord};
 use crate::endpoint::JobStatus;
 use crate::wire::BoxFuture;
+pub use documents::{DocumentStore, MemoryDocuments};
 
 /// Keeps jobs.
 pub trait JobStore: Send + Sync + 'static {

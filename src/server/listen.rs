@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::app::App;
-use super::error::DevError;
+use super::Answer;
+use super::error::ServerError;
 
 /// How many ports are tried, from the one asked for.
 const PORTS: u16 = 20;
@@ -22,41 +22,43 @@ const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Bound sockets, all with one port.
 #[derive(Debug)]
-pub(super) struct Listeners {
+pub struct Listeners {
     sockets: Vec<TcpListener>,
     /// Port.
-    pub(super) port: u16,
+    pub port: u16,
 }
 
 impl Listeners {
     /// Whether something outside this machine can reach them.
-    pub(super) fn is_public(&self) -> bool {
+    pub fn is_public(&self) -> bool {
         self.sockets.iter().any(|socket| socket.local_addr().is_ok_and(|address| !address.ip().is_loopback()))
     }
 }
 
 /// Binds `host` at `port`, or at the next free one of the 20 from there. Port 0 takes any.
-pub(super) async fn bind(host: &str, port: u16) -> Result<Listeners, DevError> {
+pub async fn bind(host: &str, port: u16) -> Result<Listeners, ServerError> {
     let addresses = resolve(host, port).await?;
     let last = if port == 0 { 0 } else { port.saturating_add(PORTS - 1) };
     for candidate in port..=last {
         match bind_all(&addresses, candidate).await {
             Ok(listeners) => return Ok(listeners),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(source) => return Err(DevError::Listen { host: host.to_owned(), port: candidate, source }),
+            Err(source) => {
+                return Err(ServerError::Listen { host: host.to_owned(), port: candidate, source });
+            }
         }
     }
-    Err(DevError::NoFreePort { host: host.to_owned(), first: port, last })
+    Err(ServerError::NoFreePort { host: host.to_owned(), first: port, last })
 }
 
 /// `localhost` means both loopback addresses, so that it makes no difference which one a client
 /// tries first.
-async fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>, DevError> {
+async fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>, ServerError> {
     if host == "localhost" {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let failed = |source| DevError::Listen { host: host.to_owned(), port, source };
+    let failed = |source| ServerError::Listen { host: host.to_owned(), port, source };
     let found: Vec<SocketAddr> = lookup_host((bare, port)).await.map_err(failed)?.collect();
     let mut addresses: Vec<IpAddr> = found.into_iter().map(|address| address.ip()).collect();
     addresses.dedup();
@@ -64,6 +66,16 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>, DevError> {
         return Err(failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
     }
     Ok(addresses)
+}
+
+/// The host as a URL has it; an address that means every interface is reached as `localhost`.
+pub fn shown_host(host: &str) -> String {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare {
+        "0.0.0.0" | "::" => "localhost".to_owned(),
+        _ if bare.contains(':') => format!("[{bare}]"),
+        _ => bare.to_owned(),
+    }
 }
 
 async fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Listeners> {
@@ -89,7 +101,7 @@ async fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Listeners> {
 
 /// Serves until `stop` says so, then lets requests in flight end. Returns when the last
 /// connection is closed.
-pub(super) async fn serve(listeners: Listeners, app: Arc<App>, stop: watch::Receiver<bool>) {
+pub async fn serve(listeners: Listeners, app: Arc<dyn Answer>, stop: watch::Receiver<bool>) {
     let connections = TaskTracker::new();
     let accepting: Vec<_> = listeners
         .sockets
@@ -106,7 +118,7 @@ pub(super) async fn serve(listeners: Listeners, app: Arc<App>, stop: watch::Rece
 
 async fn accept(
     socket: TcpListener,
-    app: Arc<App>,
+    app: Arc<dyn Answer>,
     mut stop: watch::Receiver<bool>,
     connections: TaskTracker,
 ) {
@@ -125,7 +137,12 @@ async fn accept(
     }
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    app: Arc<dyn Answer>,
+    mut stop: watch::Receiver<bool>,
+) {
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
@@ -135,7 +152,8 @@ async fn converse(stream: TcpStream, peer: SocketAddr, app: Arc<App>, mut stop: 
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
         // A connection that breaks concerns its client alone.

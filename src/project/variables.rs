@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The variables that code can read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Variables {
+pub struct Variables {
     process: BTreeMap<String, String>,
     /// The file, and what it says now.
     file: Option<PathBuf>,
@@ -19,7 +19,7 @@ pub(super) struct Variables {
 
 impl Variables {
     /// Reads the process's variables and the nearest `.env` from `root` upwards.
-    pub(super) fn read(root: &Path) -> Self {
+    pub fn read(root: &Path) -> Self {
         let process = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -36,24 +36,24 @@ impl Variables {
 
     /// Variables that stand for a process's own.
     #[cfg(test)]
-    pub(super) fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {
+    pub(crate) fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {
         let process = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Self { process, ..Self::default() }
     }
 
     /// Reads `.env` again.
-    pub(super) fn reload(&mut self, root: &Path) {
+    pub fn reload(&mut self, root: &Path) {
         self.file = root.ancestors().map(|folder| folder.join(".env")).find(|file| file.is_file());
         self.now = self.file.as_deref().map(parse).unwrap_or_default();
     }
 
     /// Returns a variable's value now.
-    pub(super) fn get(&self, name: &str) -> Option<String> {
+    pub fn get(&self, name: &str) -> Option<String> {
         self.changed().remove(name).or_else(|| self.process.get(name).cloned())
     }
 
     /// What workers do not inherit: lines of `.env` that say something else than this process has.
-    pub(super) fn changed(&self) -> BTreeMap<String, String> {
+    pub fn changed(&self) -> BTreeMap<String, String> {
         self.now
             .iter()
             .filter(|(name, value)| !self.shell.contains(name) && self.process.get(*name) != Some(*value))

@@ -7,10 +7,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::dotenv::Variables;
-use super::table::in_declared_order;
+use super::spec::{EndpointSpec, FlashRuntime, Runtime, Scaling};
 use crate::endpoint::{EndpointKind, Route, Value};
-use crate::platform::EndpointSpec;
+use crate::project::diagnostic::render;
+use crate::project::model::in_declared_order;
+use crate::project::variables::Variables;
 use crate::project::{DeclaredEndpoint, Diagnostic, Label, Project, ProjectFile, Severity};
 use crate::requirements::EnvironmentState;
 use crate::wire::message::{LoadHead, Source};
@@ -20,7 +21,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Builds the specs. `prepare` begins to make an endpoint's environment and returns at once.
 /// Warnings are about variables that an endpoint's `env` reads and that are not set.
-pub(super) fn build(
+pub fn build(
     project: &Project,
     variables: &Variables,
     prepare: impl Fn(&DeclaredEndpoint) -> watch::Receiver<EnvironmentState>,
@@ -34,6 +35,7 @@ pub(super) fn build(
             let env = resolve_env(endpoint, variables, &mut warnings);
             let load = load_head(project, file, endpoint, &env);
             specs.push(EndpointSpec {
+                id: endpoint.name.clone(),
                 name: endpoint.name.clone(),
                 kind: endpoint.kind,
                 workers: endpoint.config.workers,
@@ -44,16 +46,27 @@ pub(super) fn build(
                 execution_timeout: Some(endpoint.config.execution_timeout_ms)
                     .filter(|millis| *millis > 0)
                     .map(Duration::from_millis),
-                max_concurrency: endpoint.config.max_concurrency,
-                scale_at: endpoint.config.calls_per_worker(endpoint.kind),
+                scaling: Scaling::RequestCount(endpoint.config.calls_per_worker(endpoint.kind)),
+                flashboot: false,
+                account: String::new(),
+                key: None,
                 fingerprint: fingerprint(project, &hashes, file, endpoint, &load),
                 env,
-                load,
-                environment: prepare(endpoint),
+                runtime: Runtime::Flash(Box::new(FlashRuntime {
+                    load,
+                    max_concurrency: endpoint.config.max_concurrency,
+                    environment: prepare(endpoint),
+                })),
             });
         }
     }
     (specs, warnings)
+}
+
+/// The located errors of a project, as text.
+pub fn problems(project: &Project) -> Vec<String> {
+    let errors = project.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
+    errors.map(|error| render(error, project, false)).collect()
 }
 
 fn load_head(
@@ -156,8 +169,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::dev::tests::fake::{file, project, queue};
     use crate::endpoint::Template;
+    use crate::project::samples::{file, project, queue};
 
     fn specs(project: &Project, variables: &Variables) -> (Vec<EndpointSpec>, Vec<Diagnostic>) {
         let (_, state) = watch::channel(EnvironmentState::Preparing { message: String::new() });
@@ -206,7 +219,7 @@ mod tests {
         let expected: BTreeMap<_, _> =
             expected.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         assert_eq!(specs[0].env, expected);
-        assert_eq!(specs[0].load.env, expected);
+        assert_eq!(specs[0].flash().unwrap().load.env, expected);
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].message.contains("SHOP_MISSING"), "{}", warnings[0].message);
     }

@@ -14,11 +14,11 @@ use super::answer;
 
 /// The rules of one server.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Guard {
+pub struct Guard {
     /// Host names accepted besides loopback names and IP literals, lower case.
-    pub(super) allowed_hosts: Vec<String>,
+    pub allowed_hosts: Vec<String>,
     /// Token that every request must carry; `None` on loopback.
-    pub(super) token: Option<String>,
+    pub token: Option<String>,
 }
 
 /// Name of the cookie that a browser gets after it opened a page with `?token=`.
@@ -26,7 +26,7 @@ const COOKIE: &str = "flash_token";
 
 impl Guard {
     /// Refuses a request that must not be served.
-    pub(super) fn check(&self, parts: &Parts) -> Result<(), Box<Response<Body>>> {
+    pub fn check(&self, parts: &Parts) -> Result<(), Box<Response<Body>>> {
         let host = request_host(parts);
         if let Some(host) = &host
             && !self.accepts(host)
@@ -57,7 +57,7 @@ impl Guard {
     }
 
     /// The cookie to set when a browser came with `?token=`, so that its next requests carry it.
-    pub(super) fn cookie(&self, parts: &Parts) -> Option<HeaderValue> {
+    pub fn cookie(&self, parts: &Parts) -> Option<HeaderValue> {
         let token = self.token.as_ref()?;
         query_token(parts).filter(|given| same(given, token))?;
         HeaderValue::from_str(&format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict")).ok()
@@ -98,18 +98,18 @@ impl Guard {
 }
 
 /// Returns a new random token (122 bits from the system's generator).
-pub(super) fn new_token() -> String {
+pub fn new_token() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// The host that a request names, without port, lower case.
-pub(super) fn request_host(parts: &Parts) -> Option<String> {
+pub fn request_host(parts: &Parts) -> Option<String> {
     let named = parts.uri.authority().map(http::uri::Authority::as_str);
     named.or_else(|| text(&parts.headers, &header::HOST)).map(host_name)
 }
 
 /// Cuts port, brackets, a final dot and letter case off an authority.
-pub(super) fn host_name(authority: &str) -> String {
+pub fn host_name(authority: &str) -> String {
     let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let authority = authority.split('/').next().unwrap_or(authority);
     let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -120,7 +120,7 @@ pub(super) fn host_name(authority: &str) -> String {
 }
 
 /// Returns whether a name or literal always means this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host.ends_with(".localhost")
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())

@@ -1,0 +1,80 @@
+//! `flash platform`.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use super::{ExitStatus, Printer};
+use crate::dev::Teller;
+use crate::platform::standalone::{self, Ready, StandaloneOptions};
+use crate::requirements::HostPython;
+
+/// Arguments of `flash platform`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct PlatformArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    /// Host or address to listen on.
+    #[arg(long, default_value = "localhost")]
+    host: String,
+    /// Port; the next free one is taken when it is in use, any when it is 0.
+    #[arg(long, short, default_value_t = 8890)]
+    port: u16,
+    /// Keep jobs and endpoints in this folder; without it they go with the process.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Token that callers send; made when it is not given.
+    #[arg(long, env = "FLASH_PLATFORM_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Serve the endpoints of the app in this folder.
+    #[arg(long, value_name = "DIR")]
+    app: Option<PathBuf>,
+    /// Accept requests that name this host; may be given several times.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    allow_host: Vec<String>,
+    /// Print one line of JSON on stdout when it is ready.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `flash platform`.
+pub(super) fn platform(arguments: PlatformArgs, host: HostPython, printer: Printer) -> ExitStatus {
+    let arguments = arguments.serve;
+    let options = StandaloneOptions {
+        host: arguments.host,
+        port: arguments.port,
+        state: arguments.state,
+        token: arguments.token,
+        app: arguments.app,
+        allowed_hosts: arguments.allow_host,
+    };
+    let teller = Teller::on(Box::new(printer));
+    let tell = |ready: &Ready| tell(ready, arguments.json, printer);
+    match standalone::serve(options, host, teller.clone(), teller, tell) {
+        Ok(()) => ExitStatus::Success,
+        Err(error) => {
+            printer.error(&error.to_string());
+            if let Some(source) = error.source() {
+                printer.message(&format!("  caused by: {source}"));
+            }
+            if let Some(hint) = error.hint() {
+                printer.hint(&hint);
+            }
+            ExitStatus::Failure
+        }
+    }
+}
+
+fn tell(ready: &Ready, json: bool, printer: Printer) {
+    if json {
+        printer.data(&serde_json::to_string(ready).unwrap_or_default());
+        return;
+    }
+    printer.message(&format!("Runpod on this machine: {}", ready.url));
+    printer.message(&format!("  jobs      {}/ENDPOINT/run", ready.api));
+    printer.message(&format!("  token     {}", ready.token));
+}

@@ -1,0 +1,190 @@
+//! `flash platform`: the local Runpod as a server of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+
+use super::app;
+use super::error::StandaloneError;
+use super::{Observer, Platform, PlatformOptions};
+use crate::project::variables::Variables;
+use crate::project::{Project, Reader};
+use crate::requirements::{DepsMode, Environments, HostPython, Reporter};
+use crate::server::guard::{Guard, host_name, new_token};
+use crate::server::signals::Signals;
+use crate::server::{Answer, listen};
+use crate::wire::BoxFuture;
+
+/// The account that the platform's own token opens.
+pub const ACCOUNT: &str = "local";
+/// How long what runs may go on after the first signal.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long answers may take to reach their clients once the workers are gone.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// What `flash platform` is asked for.
+#[derive(Debug, Clone)]
+pub struct StandaloneOptions {
+    /// Host or address to listen on.
+    pub host: String,
+    /// Port; 0 takes a free one.
+    pub port: u16,
+    /// Folder that jobs and endpoints are kept in; in memory when `None`.
+    pub state: Option<PathBuf>,
+    /// Token of the account; made when `None`.
+    pub token: Option<String>,
+    /// Folder of an app whose endpoints are served.
+    pub app: Option<PathBuf>,
+    /// Further host names that requests may carry.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Where the platform is reached.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ready {
+    /// The server.
+    pub url: String,
+    /// Base of the client API (`RUNPOD_ENDPOINT_BASE_URL`).
+    pub api: String,
+    /// Address of the GraphQL API.
+    pub graphql: String,
+    /// Base of the REST API of version 1 (`RUNPOD_REST_API_URL`).
+    pub rest: String,
+    /// Token of its account.
+    pub token: String,
+}
+
+/// Serves until a signal ends it; `tell` is called once it is ready.
+///
+/// # Errors
+/// [`StandaloneError`] says why nothing could be served.
+pub fn serve(
+    options: StandaloneOptions,
+    host: HostPython,
+    observer: Arc<dyn Observer>,
+    reporter: Arc<dyn Reporter>,
+    tell: impl FnOnce(&Ready),
+) -> Result<(), StandaloneError> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
+        .thread_name("flash-platform")
+        .enable_all()
+        .build()
+        .map_err(StandaloneError::Runtime)?;
+    let result = runtime.block_on(run(options, host, observer, reporter, tell));
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(
+    options: StandaloneOptions,
+    host: HostPython,
+    observer: Arc<dyn Observer>,
+    reporter: Arc<dyn Reporter>,
+    tell: impl FnOnce(&Ready),
+) -> Result<(), StandaloneError> {
+    let mut signals = Signals::listen().map_err(StandaloneError::Runtime)?;
+    let listeners = listen::bind(&options.host, options.port).await?;
+    let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
+    let platform_options = PlatformOptions::new(host.clone());
+    platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
+    let platform = Platform::new(platform_options, observer);
+    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
+    if let Some(folder) = &options.app {
+        serve_app(folder, &host, &platform, &environments)?;
+    }
+    let url = format!("http://{}:{}", listen::shown_host(&options.host), listeners.port);
+    let gate = Arc::new(Gate {
+        guard: Guard {
+            allowed_hosts: options.allowed_hosts.iter().map(|name| host_name(name)).collect(),
+            token: None,
+        },
+        router: platform.router(),
+    });
+    let (stop, stopping) = watch::channel(false);
+    let serving = tokio::spawn(listen::serve(listeners, gate, stopping));
+    tell(&Ready {
+        api: format!("{url}/v2"),
+        graphql: format!("{url}/graphql"),
+        rest: format!("{url}/v1"),
+        url,
+        token,
+    });
+
+    signals.next().await;
+    environments.close();
+    let _ = stop.send(true);
+    let drained = async {
+        platform.shutdown(GRACE).await;
+        // A client that does not read its answer must not keep the server.
+        let _ = tokio::time::timeout(LAST_BYTES, serving).await;
+    };
+    tokio::select! {
+        () = drained => {}
+        () = signals.next() => platform.shutdown(Duration::ZERO).await,
+    }
+    Ok(())
+}
+
+/// Serves the endpoints of the app in `folder`, as they are now.
+fn serve_app(
+    folder: &std::path::Path,
+    host: &HostPython,
+    platform: &Platform,
+    environments: &Arc<Environments>,
+) -> Result<(), StandaloneError> {
+    let unreadable = |source| StandaloneError::App { path: folder.to_path_buf(), source };
+    let root = folder.canonicalize().map_err(unreadable)?;
+    let project: Project = Reader::new(root.clone(), host.executable.clone()).read();
+    let problems = app::problems(&project);
+    if !problems.is_empty() {
+        return Err(StandaloneError::BrokenApp { path: root, problems });
+    }
+    let variables = Variables::read(&root);
+    let (mut specs, _) = app::build(&project, &variables, |endpoint| {
+        environments.prepare(&endpoint.name, &endpoint.config.dependencies, &project.requirements)
+    });
+    for spec in &mut specs {
+        ACCOUNT.clone_into(&mut spec.account);
+    }
+    platform.apply(specs);
+    Ok(())
+}
+
+/// Checks who calls and hands requests on.
+struct Gate {
+    guard: Guard,
+    router: Router,
+}
+
+impl Answer for Gate {
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        _peer: SocketAddr,
+    ) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            if let Err(refusal) = self.guard.check(&parts) {
+                return *refusal;
+            }
+            let request = Request::from_parts(parts, Body::new(body));
+            match TowerToHyperService::new(self.router.clone()).call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        })
+    }
+}
