@@ -21,6 +21,7 @@ mod nested;
 pub mod options;
 mod output;
 mod process;
+pub mod provision;
 mod queue;
 pub mod record;
 mod routes;
