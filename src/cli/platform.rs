@@ -47,6 +47,9 @@ struct ServeArgs {
     /// Print one line of JSON on stdout when it is ready.
     #[arg(long)]
     json: bool,
+    /// Stop when standard input ends.
+    #[arg(long, hide = true)]
+    follow_stdin: bool,
 }
 
 /// Runs `flash platform`.
@@ -69,6 +72,7 @@ fn serve(arguments: ServeArgs, host: HostPython, printer: Printer) -> ExitStatus
         token: arguments.token,
         app: arguments.app,
         allowed_hosts: arguments.allow_host,
+        follows_stdin: arguments.follow_stdin,
     };
     let teller = Teller::on(Box::new(printer));
     let tell = |ready: &Ready| tell(ready, arguments.json, printer);
