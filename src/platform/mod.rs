@@ -24,6 +24,7 @@ mod process;
 mod queue;
 pub mod record;
 mod routes;
+mod scale;
 pub mod scaler;
 mod shared;
 mod spawner;
