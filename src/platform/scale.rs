@@ -101,6 +101,7 @@ impl Supervisor {
                 frames,
                 switch,
                 running: std::collections::BTreeMap::new(),
+                started: now,
                 since: now,
                 ready: None,
                 killed_because: None,
