@@ -15,6 +15,7 @@ pub mod error;
 pub mod event;
 mod exit;
 pub mod health;
+pub mod images;
 mod kill;
 mod launch;
 mod limits;
