@@ -8,6 +8,7 @@ pub mod access;
 mod answers;
 pub mod app;
 mod callable;
+mod client_api;
 pub mod clock;
 mod dispatch;
 mod ends;
@@ -26,7 +27,6 @@ mod process;
 pub mod provision;
 mod queue;
 pub mod record;
-mod routes;
 mod scale;
 pub mod scaler;
 mod shared;
@@ -154,7 +154,7 @@ impl Platform {
 
     /// Builds the router of `/v2/{endpoint}/…`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        routes::router(Arc::clone(self))
+        client_api::router(Arc::clone(self))
     }
 
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.
