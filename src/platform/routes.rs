@@ -56,6 +56,7 @@ impl From<ErrorReport> for Refusal {
     fn from(report: ErrorReport) -> Self {
         let code = match report.failure {
             Failure::NotFound => StatusCode::NOT_FOUND,
+            Failure::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Failure::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             Failure::InvalidInput => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
