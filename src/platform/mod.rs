@@ -399,7 +399,7 @@ impl Backend for Platform {
     ) -> BoxFuture<'a, Result<Option<JobView>, ErrorReport>> {
         Box::pin(async move {
             let Some(supervisor) = self.endpoint(endpoint) else { return Ok(None) };
-            let view = supervisor.retry(job);
+            let view = supervisor.retry(job).map_err(|report| *report);
             supervisor.settled().await;
             view
         })

@@ -146,15 +146,15 @@ impl Supervisor {
     }
 
     /// Lets a job that failed or timed out run again.
-    pub(super) fn retry(self: &Arc<Self>, job: &str) -> Result<Option<JobView>, ErrorReport> {
+    pub(super) fn retry(self: &Arc<Self>, job: &str) -> Result<Option<JobView>, Box<ErrorReport>> {
         let mut state = self.lock();
         let Some(before) = self.view(&state, job) else { return Ok(None) };
         if state.is_removed || self.shared.is_shutting_down() {
-            return Err(stopping_report(&self.name, state.is_removed));
+            return Err(Box::new(stopping_report(&self.name, state.is_removed)));
         }
         if !self.change_job(&mut state, job, Change::Retried) {
             let text = format!("job `{job}` is {}: only a failed one can run again", before.status.as_str());
-            return Err(ErrorReport::new(Failure::InvalidInput, "", text));
+            return Err(Box::new(ErrorReport::new(Failure::InvalidInput, "", text)));
         }
         let low_priority = self
             .shared
