@@ -14,6 +14,8 @@ mod ends;
 pub mod error;
 pub mod event;
 mod exit;
+pub mod health;
+pub mod images;
 mod kill;
 mod launch;
 mod limits;
@@ -21,9 +23,11 @@ mod nested;
 pub mod options;
 mod output;
 mod process;
+pub mod provision;
 mod queue;
 pub mod record;
 mod routes;
+mod scale;
 pub mod scaler;
 mod shared;
 mod spawner;
@@ -46,6 +50,7 @@ use tokio::sync::oneshot;
 
 pub use ends::give_up_inherited;
 pub use event::{Event, Observer};
+pub use health::{WorkerStatus, WorkerView};
 pub use options::PlatformOptions;
 pub use spec::EndpointSpec;
 
@@ -156,6 +161,11 @@ impl Platform {
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.
     pub fn description(&self, endpoint: &str) -> Option<Arc<ReadyHead>> {
         self.endpoint(endpoint)?.lock().ready.clone()
+    }
+
+    /// Returns an endpoint's workers, the oldest first; `None` where there is no such endpoint.
+    pub fn workers(&self, endpoint: &str) -> Option<Vec<WorkerView>> {
+        Some(self.endpoint(endpoint)?.workers())
     }
 
     /// Starts a worker of an endpoint that has none, so that it describes itself.
