@@ -7,16 +7,13 @@ use bytes::Bytes;
 
 use super::callable::resolve;
 use super::clock::Moment;
-use super::kill::KillSwitch;
-use super::launch::load_head;
 use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
 use super::scaler::desired_workers;
 use super::shared::Shutdown;
 use super::spec::Runtime;
-use super::state::{Phase, State, Worker};
+use super::state::{Link, Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
-use super::worker::{Plan, run_worker};
 use crate::endpoint::JobStatus;
 use crate::requirements::EnvironmentState;
 use crate::wire::message::{CallHead, ErrorReport, Failure, Input};
@@ -317,8 +314,11 @@ impl Supervisor {
                 return;
             }
         };
-        if let Some(worker) = state.workers.get_mut(&number) {
-            worker.send(frame);
+        if let Some(worker) = state.workers.get_mut(&number)
+            && let Link::Frames(frames) = &worker.link
+        {
+            // One that is gone already will be noticed by its end.
+            let _ = frames.send(frame);
             let limit = limit.unwrap_or(Duration::MAX);
             let deadline = now.checked_add(limit);
             worker.running.insert(work.key, Running { target, deadline, limit, abandoned: None });
@@ -334,6 +334,9 @@ impl Supervisor {
         let is_ending = state.is_removed || self.shared.is_shutting_down();
         let host = &self.shared.options.host;
         let EnvironmentState::Ready(interpreter) = state.spec.environment(host) else { return };
+        if !self.can_start(state) {
+            return;
+        }
         let mut limits = state.limits();
         if is_ending {
             limits.min = 0;
@@ -379,46 +382,6 @@ impl Supervisor {
         }
     }
 
-    fn start_worker(
-        self: &Arc<Self>,
-        state: &mut State,
-        interpreter: crate::requirements::Interpreter,
-        now: Moment,
-    ) {
-        let number = state.next_worker;
-        state.next_worker += 1;
-        let id = format!("w{}", &uuid::Uuid::new_v4().simple().to_string()[..13]);
-        let (frames, queued) = tokio::sync::mpsc::unbounded_channel();
-        let switch = Arc::new(KillSwitch::default());
-        let Some(flash) = state.spec.flash() else { return };
-        let load = load_head(&state.spec, &flash.load, &id);
-        let plan = Plan {
-            number,
-            id: id.clone(),
-            interpreter,
-            spec: state.spec.clone(),
-            load,
-            frames: frames.clone(),
-            queued,
-            switch: Arc::clone(&switch),
-        };
-        state.workers.insert(
-            number,
-            Worker {
-                id,
-                generation: state.generation,
-                phase: Phase::Starting,
-                frames,
-                switch,
-                running: std::collections::BTreeMap::new(),
-                since: now,
-                ready: None,
-                killed_because: None,
-            },
-        );
-        self.shared.handle.spawn(run_worker(Arc::clone(self), plan));
-    }
-
     /// When something is due next.
     fn next_moment(&self, state: &State, now: Moment) -> Option<Moment> {
         let options = &self.shared.options;
@@ -451,7 +414,7 @@ impl Supervisor {
 /// Tells a worker to finish and exit.
 pub(super) fn stop(worker: &mut Worker, kill_at: Moment) {
     worker.phase = Phase::Stopping(kill_at);
-    worker.send(Frame::empty(FrameKind::Stop, 0));
+    worker.tell_to_stop();
 }
 
 /// JSON `null`, for an answer without a value.

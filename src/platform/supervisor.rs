@@ -11,12 +11,11 @@ use super::clock::Moment;
 use super::queue::{Abandoned, Queue, Target, Work, WorkKind};
 use super::record::Change;
 use super::shared::Shared;
-use super::spec::EndpointSpec;
+use super::spec::{EndpointSpec, Runtime};
 use super::state::{Phase, State};
 use crate::requirements::{EnvironmentState, HostPython};
 use crate::wire::backend::{Health, JobView};
 use crate::wire::message::{ErrorReport, Failure};
-use crate::wire::{Frame, FrameKind};
 
 /// An endpoint that is served.
 #[derive(Debug)]
@@ -123,7 +122,7 @@ impl Supervisor {
             running.abandoned = Some(Abandoned { kill_at, is_timeout });
             running.deadline = None;
             running.target = Target::Nobody;
-            worker.send(Frame::empty(FrameKind::Cancel, key));
+            worker.tell_cancelled(key);
         }
     }
 
@@ -214,6 +213,7 @@ impl Supervisor {
             count(state.workers.values().filter(|worker| is_it(worker)).count())
         };
         let is_idle = |worker: &super::state::Worker| worker.running.is_empty();
+        let is_unavailable = matches!(state.spec.runtime, Runtime::Unavailable { .. });
         Health {
             completed: state.completed,
             failed: state.failed,
@@ -232,7 +232,7 @@ impl Supervisor {
             workers_running: workers(&|worker| !is_idle(worker)),
             workers_throttled: count(state.throttled),
             workers_unhealthy: workers(&|worker| worker.phase == Phase::Lost)
-                .max(u64::from(state.failure.is_some())),
+                .max(u64::from(state.failure.is_some() || is_unavailable)),
         }
     }
 }

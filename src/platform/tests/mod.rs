@@ -1,6 +1,7 @@
 //! Tests of the platform with real processes, sockets and signals.
 
 mod calls;
+mod commands;
 mod crashes;
 mod fake;
 mod http;
