@@ -347,9 +347,9 @@ mod tests {
         let seconds = on.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second();
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds.try_into().unwrap()));
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let verified =
+        let result =
             verifier.build().unwrap().verify_server_cert(&certificate.cert[0], &[], &name, &[], now);
-        verified.is_ok()
+        result.is_ok()
     }
 
     fn names(folder: &Path, today: Date) -> (Names, String) {
