@@ -84,6 +84,7 @@ impl Supervisor {
                 link,
                 switch,
                 running: BTreeMap::new(),
+                started: now,
                 since: now,
                 ready: None,
                 killed_because: None,
