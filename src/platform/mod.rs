@@ -14,6 +14,7 @@ mod ends;
 pub mod error;
 pub mod event;
 mod exit;
+pub mod images;
 mod kill;
 mod launch;
 mod limits;
