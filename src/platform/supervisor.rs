@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
+use super::client_api::Rates;
 use super::clock::Moment;
 use super::queue::{Abandoned, Queue, Target, Work, WorkKind};
 use super::record::Change;
 use super::shared::Shared;
 use super::spec::EndpointSpec;
 use super::state::{Phase, State};
+use super::store::WaitingJob;
 use crate::requirements::{EnvironmentState, HostPython};
-use crate::wire::backend::{Health, JobView};
+use crate::wire::backend::JobView;
 use crate::wire::message::{ErrorReport, Failure};
 use crate::wire::{Frame, FrameKind};
 
@@ -26,6 +28,8 @@ pub(super) struct Supervisor {
     pub(super) state: Mutex<State>,
     /// Whether it is one of an app's, which come and go together.
     pub(super) is_of_app: bool,
+    /// What clients asked of it lately.
+    pub(super) rates: Rates,
     wake: Notify,
 }
 
@@ -34,9 +38,17 @@ impl Supervisor {
     pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>, is_of_app: bool) -> Arc<Self> {
         let name = spec.id.clone();
         let mut state = State::new(spec);
+        let counts = shared.options.store.counts(&name);
+        (state.completed, state.failed, state.retried) = (counts.completed, counts.failed, counts.retried);
         restore(&mut state.queue, &mut state.next_key, &shared, &name);
-        let supervisor =
-            Arc::new(Self { name, shared, state: Mutex::new(state), is_of_app, wake: Notify::new() });
+        let supervisor = Arc::new(Self {
+            name,
+            shared,
+            state: Mutex::new(state),
+            is_of_app,
+            rates: Rates::default(),
+            wake: Notify::new(),
+        });
         let weak = Arc::downgrade(&supervisor);
         supervisor.shared.handle.spawn(keep_time(weak));
         supervisor.pump(&mut supervisor.lock());
@@ -142,6 +154,72 @@ impl Supervisor {
         self.view(&state, job)
     }
 
+    /// Lets a job that failed or timed out run again.
+    pub(super) fn retry(self: &Arc<Self>, job: &str) -> Result<Option<JobView>, Box<ErrorReport>> {
+        let mut state = self.lock();
+        let Some(before) = self.view(&state, job) else { return Ok(None) };
+        if state.is_removed || self.shared.is_shutting_down() {
+            return Err(Box::new(stopping_report(&self.name, state.is_removed)));
+        }
+        if !self.change_job(&mut state, job, Change::Retried) {
+            let text = format!("job `{job}` is {}: only a failed one can run again", before.status.as_str());
+            return Err(Box::new(ErrorReport::new(Failure::InvalidInput, "", text)));
+        }
+        let low_priority = self
+            .shared
+            .options
+            .store
+            .look(&self.name, job)
+            .is_ok_and(|job| job.is_some_and(|job| job.request.low_priority));
+        let key = state.take_key();
+        state.queue.push_back(Work { key, kind: WorkKind::Job { id: job.to_owned(), low_priority } });
+        self.pump(&mut state);
+        Ok(self.view(&state, job))
+    }
+
+    /// Cancels all waiting jobs; returns how many there were.
+    pub(super) fn purge(self: &Arc<Self>) -> u64 {
+        let mut state = self.lock();
+        let ended = self.end_waiting(&mut state, &Change::Cancelled);
+        self.pump(&mut state);
+        ended
+    }
+
+    /// Applies a change to all waiting jobs and takes them out of the queue.
+    pub(super) fn end_waiting(&self, state: &mut State, change: &Change) -> u64 {
+        drop(state.queue.take(|work| matches!(work.kind, WorkKind::Job { .. })));
+        let ended = match self.shared.options.store.end_waiting(&self.name, change, self.now()) {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(endpoint = self.name, %error, "waiting jobs could not be ended");
+                0
+            }
+        };
+        if matches!(change, Change::Failed(..) | Change::TimedOut(_)) {
+            state.failed += ended;
+        }
+        // Those who watch a job that goes on look at it and wait again.
+        for (_, watcher) in state.watchers.drain() {
+            watcher.notify_waiters();
+        }
+        ended
+    }
+
+    /// Returns the jobs that were accepted last, the newest first.
+    pub(super) fn recent(&self, most: usize) -> Vec<JobView> {
+        let jobs = self.shared.options.store.recent(&self.name, most).unwrap_or_else(|error| {
+            tracing::error!(endpoint = self.name, %error, "the job store failed");
+            Vec::new()
+        });
+        jobs.iter().map(super::record::JobRecord::view).collect()
+    }
+
+    /// Completes once every change made so far is stored; nothing may be told to a client or a
+    /// worker before.
+    pub(super) async fn settled(&self) {
+        self.shared.options.store.settled().await;
+    }
+
     /// Applies a change to a job and tells those who wait for it. A change that its state does
     /// not allow (a late answer) is dropped; returns whether it was applied.
     pub(super) fn change_job(&self, state: &mut State, job: &str, change: Change) -> bool {
@@ -177,7 +255,7 @@ impl Supervisor {
 
     /// Returns a job as a client sees it.
     pub(super) fn view(&self, state: &State, job: &str) -> Option<JobView> {
-        let mut view = match self.shared.options.store.get(&self.name, job) {
+        let mut view = match self.shared.options.store.look(&self.name, job) {
             Ok(record) => record?.view(),
             Err(error) => {
                 tracing::error!(endpoint = self.name, %error, "the job store failed");
@@ -206,44 +284,13 @@ impl Supervisor {
         let changed = Arc::clone(watcher).notified_owned();
         Some((view, Some(changed)))
     }
-
-    pub(super) fn health(&self) -> Health {
-        let state = self.lock();
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let workers = |is_it: &dyn Fn(&super::state::Worker) -> bool| {
-            count(state.workers.values().filter(|worker| is_it(worker)).count())
-        };
-        let is_idle = |worker: &super::state::Worker| worker.running.is_empty();
-        Health {
-            completed: state.completed,
-            failed: state.failed,
-            in_progress: count(
-                state
-                    .workers
-                    .values()
-                    .flat_map(|worker| worker.running.values())
-                    .filter(|running| running.abandoned.is_none())
-                    .count(),
-            ),
-            in_queue: count(state.queue.len()),
-            retried: state.retried,
-            workers_idle: workers(&|worker| worker.phase == Phase::Ready && is_idle(worker)),
-            workers_initializing: workers(&|worker| worker.phase == Phase::Starting),
-            workers_running: workers(&|worker| !is_idle(worker)),
-            workers_throttled: count(state.throttled),
-            workers_unhealthy: workers(&|worker| worker.phase == Phase::Lost)
-                .max(u64::from(state.failure.is_some())),
-        }
-    }
 }
 
 fn restore(queue: &mut Queue, next_key: &mut u64, shared: &Shared, name: &str) {
     let store = &shared.options.store;
-    match store.queued(name) {
+    match store.waiting(name, usize::MAX) {
         Ok(jobs) => {
-            for id in jobs {
-                let low_priority =
-                    store.get(name, &id).ok().flatten().is_some_and(|job| job.request.low_priority);
+            for WaitingJob { id, low_priority, .. } in jobs {
                 queue.push_back(Work { key: *next_key, kind: WorkKind::Job { id, low_priority } });
                 *next_key += 1;
             }

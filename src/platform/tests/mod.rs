@@ -6,6 +6,9 @@ mod crashes;
 mod fake;
 mod http;
 mod jobs;
+mod openai;
+mod rates;
+mod requeue;
 mod scaling;
 mod shutdown;
 
@@ -21,7 +24,7 @@ use super::clock::manual::ManualClock;
 use super::options::{CommandLine, WorkerCommand};
 use super::spec::{FlashRuntime, Runtime, Scaling};
 use super::*;
-use crate::endpoint::{JobStatus, Workers};
+use crate::endpoint::Workers;
 use crate::requirements::{EnvironmentState, HostPython, Interpreter};
 use crate::wire::message::{CallHead, Input, LoadHead, Source};
 
