@@ -10,7 +10,7 @@ use super::clock::Moment;
 use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
 use super::spec::Runtime;
-use super::state::{Phase, State, Worker};
+use super::state::{Link, Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
 use crate::endpoint::JobStatus;
 use crate::requirements::EnvironmentState;
@@ -312,8 +312,11 @@ impl Supervisor {
                 return;
             }
         };
-        if let Some(worker) = state.workers.get_mut(&number) {
-            worker.send(frame);
+        if let Some(worker) = state.workers.get_mut(&number)
+            && let Link::Frames(frames) = &worker.link
+        {
+            // One that is gone already will be noticed by its end.
+            let _ = frames.send(frame);
             let limit = limit.unwrap_or(Duration::MAX);
             let deadline = now.checked_add(limit);
             worker.running.insert(work.key, Running { target, deadline, limit, abandoned: None });
@@ -324,7 +327,7 @@ impl Supervisor {
 /// Tells a worker to finish and exit.
 pub(super) fn stop(worker: &mut Worker, kill_at: Moment) {
     worker.phase = Phase::Stopping(kill_at);
-    worker.send(Frame::empty(FrameKind::Stop, 0));
+    worker.tell_to_stop();
 }
 
 /// JSON `null`, for an answer without a value.

@@ -10,6 +10,7 @@ pub mod app;
 mod callable;
 mod client_api;
 pub mod clock;
+mod command;
 mod dispatch;
 mod ends;
 pub mod error;
@@ -23,6 +24,8 @@ mod limits;
 mod nested;
 pub mod options;
 mod output;
+mod pod;
+mod polls;
 mod process;
 pub mod provision;
 mod queue;
@@ -33,6 +36,7 @@ mod shared;
 mod spawner;
 pub mod spec;
 pub mod standalone;
+mod start;
 mod state;
 pub mod store;
 mod supervisor;
@@ -150,6 +154,14 @@ impl Platform {
         for supervisor in supervisors {
             supervisor.remove();
             removed.push(supervisor);
+        }
+    }
+
+    /// Says where workers reach this server: commands start only once that is known.
+    pub fn listens_at(&self, url: &str) {
+        self.shared.set_base_url(url.trim_end_matches('/').to_owned());
+        for supervisor in self.supervisors() {
+            supervisor.tick();
         }
     }
 

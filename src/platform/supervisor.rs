@@ -18,7 +18,6 @@ use super::store::WaitingJob;
 use crate::requirements::{EnvironmentState, HostPython};
 use crate::wire::backend::JobView;
 use crate::wire::message::{ErrorReport, Failure};
-use crate::wire::{Frame, FrameKind};
 
 /// An endpoint that is served.
 #[derive(Debug)]
@@ -135,7 +134,7 @@ impl Supervisor {
             running.abandoned = Some(Abandoned { kill_at, is_timeout });
             running.deadline = None;
             running.target = Target::Nobody;
-            worker.send(Frame::empty(FrameKind::Cancel, key));
+            worker.tell_cancelled(key);
         }
     }
 

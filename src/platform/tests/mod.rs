@@ -2,6 +2,7 @@
 
 mod access;
 mod calls;
+mod commands;
 mod crashes;
 mod fake;
 mod http;
