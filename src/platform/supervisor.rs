@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
+use super::client_api::Rates;
 use super::clock::Moment;
 use super::queue::{Abandoned, Target, Work, WorkKind};
 use super::record::Change;
@@ -25,6 +26,8 @@ pub(super) struct Supervisor {
     pub(super) state: Mutex<State>,
     /// Whether it is one of an app's, which come and go together.
     pub(super) is_of_app: bool,
+    /// What clients asked of it lately.
+    pub(super) rates: Rates,
     wake: Notify,
 }
 
@@ -33,8 +36,14 @@ impl Supervisor {
     pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>, is_of_app: bool) -> Arc<Self> {
         let name = spec.id.clone();
         let state = State::new(spec, Arc::clone(&shared.options.store));
-        let supervisor =
-            Arc::new(Self { name, shared, state: Mutex::new(state), is_of_app, wake: Notify::new() });
+        let supervisor = Arc::new(Self {
+            name,
+            shared,
+            state: Mutex::new(state),
+            is_of_app,
+            rates: Rates::default(),
+            wake: Notify::new(),
+        });
         let weak = Arc::downgrade(&supervisor);
         supervisor.shared.handle.spawn(keep_time(weak));
         supervisor.pump(&mut supervisor.lock());

@@ -7,6 +7,8 @@ mod crashes;
 mod fake;
 mod http;
 mod jobs;
+mod openai;
+mod rates;
 mod requeue;
 mod scaling;
 mod shutdown;
