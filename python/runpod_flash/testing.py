@@ -102,8 +102,8 @@ class FlashPlatform:
 
         Args:
             name: Name of the endpoint.
-            command: Program and arguments. It takes jobs as ``runpod.serverless.start`` does, or, where ``load_balanced``
-                says so, serves HTTP on ``PORT``.
+            command: Program and arguments. It takes jobs as ``runpod.serverless.start`` does, or, where
+                ``load_balanced`` says so, serves HTTP on ``PORT``.
             workers: Most workers at once.
             directory: Folder to start it in.
             load_balanced: Whether the command serves HTTP.

@@ -8,12 +8,14 @@ pub mod access;
 mod answers;
 pub mod app;
 mod callable;
+mod client_api;
 pub mod clock;
 mod dispatch;
 mod ends;
 pub mod error;
 pub mod event;
 mod exit;
+pub mod health;
 pub mod images;
 mod kill;
 mod launch;
@@ -25,7 +27,7 @@ mod process;
 pub mod provision;
 mod queue;
 pub mod record;
-mod routes;
+mod scale;
 pub mod scaler;
 mod shared;
 mod spawner;
@@ -48,6 +50,7 @@ use tokio::sync::oneshot;
 
 pub use ends::give_up_inherited;
 pub use event::{Event, Observer};
+pub use health::{WorkerStatus, WorkerView};
 pub use options::PlatformOptions;
 pub use spec::EndpointSpec;
 
@@ -151,12 +154,17 @@ impl Platform {
 
     /// Builds the router of `/v2/{endpoint}/…`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        routes::router(Arc::clone(self))
+        client_api::router(Arc::clone(self))
     }
 
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.
     pub fn description(&self, endpoint: &str) -> Option<Arc<ReadyHead>> {
         self.endpoint(endpoint)?.lock().ready.clone()
+    }
+
+    /// Returns an endpoint's workers, the oldest first; `None` where there is no such endpoint.
+    pub fn workers(&self, endpoint: &str) -> Option<Vec<WorkerView>> {
+        Some(self.endpoint(endpoint)?.workers())
     }
 
     /// Starts a worker of an endpoint that has none, so that it describes itself.

@@ -1,5 +1,6 @@
 //! Tests of the platform with real processes, sockets and signals.
 
+mod access;
 mod calls;
 mod crashes;
 mod fake;
