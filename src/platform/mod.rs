@@ -14,6 +14,7 @@ mod ends;
 pub mod error;
 pub mod event;
 mod exit;
+mod flashboot;
 pub mod health;
 mod kill;
 mod launch;
@@ -37,6 +38,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

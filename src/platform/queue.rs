@@ -1,6 +1,6 @@
 //! What waits for a worker, in order, and what runs on one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,8 @@ pub(super) type ReplySender<T> = oneshot::Sender<Result<T, ErrorReport>>;
 pub(super) struct Work {
     /// Call ID on the wire; rises in the order of arrival.
     pub(super) key: u64,
+    /// Since when it waits.
+    pub(super) since: Moment,
     pub(super) kind: WorkKind,
 }
 
@@ -42,24 +44,31 @@ impl Work {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     items: VecDeque<Work>,
-    asking: usize,
+    /// Those that ask for a worker, the longest waiting first.
+    asking: BTreeSet<(Moment, u64)>,
 }
 
 impl Queue {
+    fn note(&mut self, work: &Work) {
+        if work.is_asking() {
+            self.asking.insert((work.since, work.key));
+        }
+    }
+
     pub(super) fn push_back(&mut self, work: Work) {
-        self.asking += usize::from(work.is_asking());
+        self.note(&work);
         self.items.push_back(work);
     }
 
     /// Puts back what a lost worker held, before everything else.
     pub(super) fn push_front(&mut self, work: Work) {
-        self.asking += usize::from(work.is_asking());
+        self.note(&work);
         self.items.push_front(work);
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Work> {
         let work = self.items.pop_front()?;
-        self.asking -= usize::from(work.is_asking());
+        self.asking.remove(&(work.since, work.key));
         Some(work)
     }
 
@@ -71,7 +80,7 @@ impl Queue {
     pub(super) fn remove(&mut self, is_it: impl Fn(&Work) -> bool) -> Option<Work> {
         let index = self.items.iter().position(is_it)?;
         let work = self.items.remove(index)?;
-        self.asking -= usize::from(work.is_asking());
+        self.asking.remove(&(work.since, work.key));
         Some(work)
     }
 
@@ -79,7 +88,9 @@ impl Queue {
     pub(super) fn take(&mut self, is_it: impl Fn(&Work) -> bool) -> Vec<Work> {
         let (taken, kept): (Vec<_>, Vec<_>) = self.items.drain(..).partition(is_it);
         self.items = kept.into();
-        self.asking = self.items.iter().filter(|work| work.is_asking()).count();
+        for work in &taken {
+            self.asking.remove(&(work.since, work.key));
+        }
         taken
     }
 
@@ -93,7 +104,12 @@ impl Queue {
 
     /// How many items ask for a worker.
     pub(super) fn asking(&self) -> usize {
-        self.asking
+        self.asking.len()
+    }
+
+    /// Since when the oldest of those waits.
+    pub(super) fn oldest_asking(&self) -> Option<Moment> {
+        self.asking.first().map(|(since, _)| *since)
     }
 }
 

@@ -12,7 +12,7 @@ use super::queue::{Abandoned, Queue, Target, Work, WorkKind};
 use super::record::Change;
 use super::shared::Shared;
 use super::spec::EndpointSpec;
-use super::state::{Phase, State};
+use super::state::State;
 use crate::requirements::{EnvironmentState, HostPython};
 use crate::wire::backend::JobView;
 use crate::wire::message::{ErrorReport, Failure};
@@ -99,7 +99,7 @@ impl Supervisor {
     pub(super) fn enqueue(self: &Arc<Self>, kind: WorkKind) -> u64 {
         let mut state = self.lock();
         let key = state.take_key();
-        state.queue.push_back(Work { key, kind });
+        state.queue.push_back(Work { key, since: self.now(), kind });
         self.pump(&mut state);
         key
     }
@@ -209,13 +209,14 @@ impl Supervisor {
 }
 
 fn restore(queue: &mut Queue, next_key: &mut u64, shared: &Shared, name: &str) {
-    let store = &shared.options.store;
+    let (store, since) = (&shared.options.store, shared.options.clock.now());
     match store.queued(name) {
         Ok(jobs) => {
             for id in jobs {
                 let low_priority =
                     store.get(name, &id).ok().flatten().is_some_and(|job| job.request.low_priority);
-                queue.push_back(Work { key: *next_key, kind: WorkKind::Job { id, low_priority } });
+                let kind = WorkKind::Job { id, low_priority };
+                queue.push_back(Work { key: *next_key, since, kind });
                 *next_key += 1;
             }
         }
@@ -225,7 +226,7 @@ fn restore(queue: &mut Queue, next_key: &mut u64, shared: &Shared, name: &str) {
 
 /// Says why a job waits.
 fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
-    let starting = state.present().filter(|(_, worker)| worker.phase == Phase::Starting).count();
+    let starting = state.workers.counts().starting;
     match state.spec.environment(host) {
         EnvironmentState::Preparing { message } => Some(message),
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),

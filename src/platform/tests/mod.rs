@@ -3,10 +3,12 @@
 mod calls;
 mod crashes;
 mod fake;
+mod flashboot;
 mod http;
 mod jobs;
 mod scaling;
 mod shutdown;
+mod simulation;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
