@@ -7,9 +7,9 @@ import textwrap
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from figure import Bench, Figure
 from measure import Package, alternating, descendants, first_line, resident, run_program, serving
 
 APP = """
@@ -69,44 +69,6 @@ PLAIN = """
 """
 #: Why a cell is empty.
 NEEDS_ACCOUNT = "needs an account"
-
-
-@dataclass
-class Figure:
-    """One line of the table; times in seconds, memory in MB."""
-
-    what: str
-    ours: float
-    official: float | str
-    target: str
-    is_met: bool
-    unit: str = "s"
-
-    @property
-    def ratio(self) -> str:
-        """How many times smaller ours is."""
-        return f"{self.official / self.ours:.1f}×" if isinstance(self.official, float) and self.ours > 0 else "–"
-
-
-@dataclass
-class Bench:
-    """Both packages and a scratch folder."""
-
-    ours: Package
-    official: Package
-    folder: Path
-    runs: int
-    _made: int = field(default=0)
-
-    def app(self, files: dict[str, str]) -> Path:
-        """Write an app into a folder of its own."""
-        self._made += 1
-        root = self.folder / f"app{self._made}"
-        for name, text in files.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(textwrap.dedent(text).lstrip())
-        return root
 
 
 def start(bench: Bench) -> list[Figure]:

@@ -7,6 +7,7 @@ mod manifest;
 mod platform;
 mod printer;
 mod run;
+mod run_worker;
 
 use std::ffi::OsString;
 
@@ -88,7 +89,7 @@ pub fn main<E>(
         Command::Init(arguments) => init::init(&arguments, printer),
         Command::Run(arguments) => run::run(&arguments, &host()?, printer),
         Command::Manifest(arguments) => manifest::manifest(&arguments, &host()?, printer),
-        Command::Platform(arguments) => platform::platform(arguments, host()?, printer),
+        Command::Platform(arguments) => platform::platform(arguments, host, printer)?,
     })
 }
 

@@ -1,8 +1,8 @@
 //! `flash platform`.
 
-use std::error::Error;
 use std::path::PathBuf;
 
+use super::run_worker::{RunWorkerArgs, run_worker};
 use super::{ExitStatus, Printer};
 use crate::dev::Teller;
 use crate::platform::standalone::{self, Ready, StandaloneOptions};
@@ -14,6 +14,14 @@ use crate::requirements::HostPython;
 pub(super) struct PlatformArgs {
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Have a running platform run a command as an endpoint's workers.
+    RunWorker(RunWorkerArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -39,11 +47,24 @@ struct ServeArgs {
     /// Print one line of JSON on stdout when it is ready.
     #[arg(long)]
     json: bool,
+    /// Stop when standard input ends.
+    #[arg(long, hide = true)]
+    follow_stdin: bool,
 }
 
 /// Runs `flash platform`.
-pub(super) fn platform(arguments: PlatformArgs, host: HostPython, printer: Printer) -> ExitStatus {
-    let arguments = arguments.serve;
+pub(super) fn platform<E>(
+    arguments: PlatformArgs,
+    host: impl FnOnce() -> Result<HostPython, E>,
+    printer: Printer,
+) -> Result<ExitStatus, E> {
+    Ok(match arguments.command {
+        None => serve(arguments.serve, host()?, printer),
+        Some(Command::RunWorker(arguments)) => run_worker(arguments, printer),
+    })
+}
+
+fn serve(arguments: ServeArgs, host: HostPython, printer: Printer) -> ExitStatus {
     let options = StandaloneOptions {
         host: arguments.host,
         port: arguments.port,
@@ -51,19 +72,14 @@ pub(super) fn platform(arguments: PlatformArgs, host: HostPython, printer: Print
         token: arguments.token,
         app: arguments.app,
         allowed_hosts: arguments.allow_host,
+        follows_stdin: arguments.follow_stdin,
     };
     let teller = Teller::on(Box::new(printer));
     let tell = |ready: &Ready| tell(ready, arguments.json, printer);
     match standalone::serve(options, host, teller.clone(), teller, tell) {
         Ok(()) => ExitStatus::Success,
         Err(error) => {
-            printer.error(&error.to_string());
-            if let Some(source) = error.source() {
-                printer.message(&format!("  caused by: {source}"));
-            }
-            if let Some(hint) = error.hint() {
-                printer.hint(&hint);
-            }
+            printer.failure(&error, error.hint().as_deref());
             ExitStatus::Failure
         }
     }

@@ -1,5 +1,6 @@
 //! The one place that writes to the terminal.
 
+use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 
 /// Hands out stdout (data) and stderr (everything else), with or without colour.
@@ -41,6 +42,21 @@ impl Printer {
     pub fn hint(self, text: &str) {
         let label = if self.color { "\u{1b}[1;36mhint\u{1b}[0m" } else { "hint" };
         self.message(&format!("\n{label}: {text}"));
+    }
+}
+
+impl Printer {
+    /// Writes an error with what caused it, and what to do about it.
+    pub fn failure(self, error: &dyn Error, hint: Option<&str>) {
+        self.error(&error.to_string());
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            self.message(&format!("  caused by: {source}"));
+            cause = source.source();
+        }
+        if let Some(hint) = hint {
+            self.hint(hint);
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! `flash run`.
 
-use std::error::Error;
-
 use super::{ExitStatus, Printer};
 use crate::dev::{self, DevError, DevOptions, Terminal};
 use crate::requirements::HostPython;
@@ -71,15 +69,7 @@ pub(super) fn run(arguments: &RunArgs, host: &HostPython, printer: Printer) -> E
         Ok(()) => ExitStatus::Success,
         Err(DevError::NoEndpoints) => ExitStatus::Failure,
         Err(error) => {
-            printer.error(&error.to_string());
-            let mut cause = error.source();
-            while let Some(source) = cause {
-                printer.message(&format!("  caused by: {source}"));
-                cause = source.source();
-            }
-            if let Some(hint) = error.hint() {
-                printer.hint(&hint);
-            }
+            printer.failure(&error, error.hint().as_deref());
             ExitStatus::Failure
         }
     }

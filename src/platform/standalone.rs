@@ -49,6 +49,8 @@ pub struct StandaloneOptions {
     pub app: Option<PathBuf>,
     /// Further host names that requests may carry.
     pub allowed_hosts: Vec<String>,
+    /// Whether it ends when its standard input does: with whoever started it.
+    pub follows_stdin: bool,
 }
 
 /// Where the platform is reached.
@@ -115,6 +117,7 @@ async fn run(
     });
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listen::serve(listeners, gate, stopping));
+    platform.listens_at(&url);
     tell(&Ready {
         api: format!("{url}/v2"),
         graphql: format!("{url}/graphql"),
@@ -123,7 +126,10 @@ async fn run(
         token,
     });
 
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        () = stdin_ended(options.follows_stdin) => {}
+    }
     environments.close();
     let _ = stop.send(true);
     let drained = async {
@@ -136,6 +142,22 @@ async fn run(
         () = signals.next() => platform.shutdown(Duration::ZERO).await,
     }
     Ok(())
+}
+
+/// Completes when standard input ends; never where that does not matter.
+async fn stdin_ended(matters: bool) {
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let reading = || {
+        // Where it cannot be read it has ended, too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        drop(ended);
+    };
+    // A thread of its own: the runtime would wait for one of its threads at the end.
+    if matters && thread::Builder::new().name("flash-stdin".to_owned()).spawn(reading).is_ok() {
+        let _ = end.await;
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Serves the endpoints of the app in `folder`, as they are now.

@@ -39,6 +39,22 @@ pub enum Source {
         /// The parent's search path.
         sys_path: Vec<String>,
     },
+    /// Each call brings source text (`FunctionRequest`, `wire.md` 1.2): it is executed here.
+    Live {
+        /// Folder to show at `/runpod-volume`.
+        #[serde(default)]
+        volume: Option<String>,
+    },
+    /// The unpacked archive of a deployed app.
+    Artifact {
+        /// Folder with `flash_manifest.json`, absolute.
+        root: String,
+        /// Which of the manifest's resources this endpoint is.
+        resource: String,
+        /// Folder to show at `/runpod-volume`.
+        #[serde(default)]
+        volume: Option<String>,
+    },
 }
 
 /// Head of `Load`: what this worker serves.
@@ -203,6 +219,8 @@ pub enum Failure {
     NotFound,
     /// A call chain came back to an endpoint it waits for, or is too deep.
     Cycle,
+    /// There is no space to store it.
+    StorageFull,
     /// Our own fault.
     Internal,
 }

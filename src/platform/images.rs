@@ -1,0 +1,205 @@
+//! What a worker image means on this machine: our own worker program, a command, or nothing.
+//!
+//! Containers are not run here. The four Flash images hold a worker program whose protocol ours
+//! speaks (`wire.md` 1.2 to 1.10, 2.1 and 6), so an endpoint made with one of them runs on ours.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::catalog::images::ImageKind;
+use crate::endpoint::EndpointKind;
+use crate::requirements::Environments;
+use crate::wire::message::{LoadHead, Source};
+
+use super::spec::{CommandRuntime, FlashRuntime, Runtime};
+
+/// Set on every endpoint of a deployed app (`wire.md` 4.7), and on no live one.
+const RESOURCE_VARIABLE: &str = "FLASH_RESOURCE_NAME";
+
+/// What is known of an endpoint when its workers are decided on.
+#[derive(Debug, Clone)]
+pub struct ImageRequest<'a> {
+    /// The endpoint's ID.
+    pub endpoint_id: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its kind.
+    pub kind: EndpointKind,
+    /// Image of its template, such as `runpod/flash-cpu:py3.12-latest`; empty where there is none.
+    pub image: &'a str,
+    /// Variables of its template.
+    pub env: &'a BTreeMap<String, String>,
+    /// A command that stands in for the image.
+    pub command: Option<CommandRuntime>,
+    /// Archive (`tar.gz`) of the build that its environment serves.
+    pub artifact: Option<PathBuf>,
+    /// Folder of its network volume.
+    pub volume: Option<PathBuf>,
+    /// Jobs that a worker takes at a time.
+    pub max_concurrency: u32,
+}
+
+/// Decides what the workers of an endpoint are, and begins to prepare what they need.
+pub fn runtime(request: &ImageRequest<'_>, environments: &Environments) -> Runtime {
+    if let Some(command) = &request.command {
+        return Runtime::Command(command.clone());
+    }
+    if !is_flash(request.image, |name| std::env::var(name).ok()) {
+        return Runtime::Unavailable { reason: unknown_image(request.image) };
+    }
+    if let Some(resource) = request.env.get(RESOURCE_VARIABLE) {
+        let reason = format!(
+            "no build is deployed for `{resource}`: `FLASH_RESOURCE_NAME` says that this endpoint belongs to an app"
+        );
+        return Runtime::Unavailable { reason };
+    }
+    live(request, environments)
+}
+
+/// A worker that runs the source that each call brings.
+fn live(request: &ImageRequest<'_>, environments: &Environments) -> Runtime {
+    let volume = request.volume.as_deref().map(text);
+    Runtime::Flash(Box::new(FlashRuntime {
+        load: LoadHead {
+            endpoint: request.name.to_owned(),
+            kind: request.kind,
+            source: Source::Live { volume },
+            callables: Vec::new(),
+            routes: Vec::new(),
+            max_concurrency: request.max_concurrency.max(1),
+            env: request.env.clone(),
+            working_directory: None,
+        },
+        max_concurrency: request.max_concurrency.max(1),
+        environment: environments.prepare(request.name, &[], &[]),
+    }))
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Whether an image is one of Flash's: by its repository, or because a variable names it.
+fn is_flash(image: &str, variable: impl Fn(&str) -> Option<String>) -> bool {
+    let kinds = [ImageKind::Queue, ImageKind::LoadBalanced];
+    let mut all = kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]);
+    all.any(|(kind, is_cpu)| {
+        repository(image) == kind.repository(is_cpu)
+            || (!image.is_empty() && variable(kind.variable(is_cpu)).as_deref() == Some(image))
+    })
+}
+
+/// The repository of an image name on Docker Hub: without registry, tag and digest.
+fn repository(image: &str) -> &str {
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    match name.rsplit_once(':') {
+        // What follows a registry's port has a slash.
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    }
+}
+
+fn unknown_image(image: &str) -> String {
+    if image.is_empty() {
+        return "the endpoint has neither an image nor a command".to_owned();
+    }
+    format!(
+        "containers are not run on this machine: give the endpoint the command that image `{image}` would run \
+         (`\"command\": [\"python\", \"handler.py\"]`, or `flash platform run-worker`)"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::requirements::{DepsMode, EnvironmentState, HostPython, Progress, Reporter};
+
+    struct Silent;
+
+    impl Reporter for Silent {
+        fn report(&self, _progress: &Progress) {}
+    }
+
+    fn environments() -> Arc<Environments> {
+        let host = HostPython {
+            executable: "/usr/bin/python3".into(),
+            version: (3, 11, 7),
+            package: "/package".into(),
+            runtime_paths: Vec::new(),
+        };
+        Environments::new(host, DepsMode::Auto, Arc::new(Silent))
+    }
+
+    fn request<'a>(image: &'a str, env: &'a BTreeMap<String, String>) -> ImageRequest<'a> {
+        ImageRequest {
+            endpoint_id: "ep1",
+            name: "live-shop",
+            kind: EndpointKind::Queue,
+            image,
+            env,
+            command: None,
+            artifact: None,
+            volume: None,
+            max_concurrency: 1,
+        }
+    }
+
+    fn reason(runtime: Runtime) -> String {
+        match runtime {
+            Runtime::Unavailable { reason } => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flash_image_runs_live_worker_in_the_host() {
+        let env = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
+        let runtime = runtime(&request("runpod/flash-cpu:py3.12-latest", &env), &environments());
+        let Runtime::Flash(flash) = runtime else { panic!("{runtime:?}") };
+        assert!(matches!(flash.load.source, Source::Live { volume: None }));
+        assert_eq!(flash.load.env, env);
+        assert!(matches!(&*flash.environment.borrow(), EnvironmentState::Ready(found) if found.is_host));
+    }
+
+    #[test]
+    fn any_other_image_is_unavailable_and_says_what_to_do() {
+        let env = BTreeMap::new();
+        let reason = reason(runtime(&request("vllm/vllm-openai:v0.9", &env), &environments()));
+        assert!(reason.contains("vllm/vllm-openai:v0.9") && reason.contains("command"), "{reason}");
+    }
+
+    #[test]
+    fn command_stands_in_for_any_image() {
+        let env = BTreeMap::new();
+        let command = CommandRuntime { argv: vec!["python".into(), "h.py".into()], directory: "/w".into() };
+        for image in ["", "vllm/vllm-openai:v0.9", "runpod/flash:py3.12-latest"] {
+            let request = ImageRequest { command: Some(command.clone()), ..request(image, &env) };
+            let runtime = runtime(&request, &environments());
+            assert!(matches!(&runtime, Runtime::Command(found) if *found == command), "{runtime:?}");
+        }
+    }
+
+    #[test]
+    fn deployed_endpoint_without_build_is_unavailable() {
+        let env = BTreeMap::from([("FLASH_RESOURCE_NAME".to_owned(), "w1".to_owned())]);
+        let reason = reason(runtime(&request("runpod/flash:py3.12-latest", &env), &environments()));
+        assert!(reason.contains("`w1`"), "{reason}");
+    }
+
+    #[test]
+    fn flash_images_are_known_by_repository_and_by_variable() {
+        let none = |_: &str| None;
+        for image in ["runpod/flash", "docker.io/runpod/flash-lb:py3.10-dev", "runpod/flash-lb-cpu@sha256:00"]
+        {
+            assert!(is_flash(image, none), "{image}");
+        }
+        for image in ["", "runpod/flashy:1", "else.where:5000/runpod/flash", "runpod/worker-vllm:2"] {
+            assert!(!is_flash(image, none), "{image}");
+        }
+        let own = |name: &str| (name == "FLASH_CPU_IMAGE").then(|| "mine/flash:1".to_owned());
+        assert!(is_flash("mine/flash:1", own));
+    }
+}
