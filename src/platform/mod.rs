@@ -16,6 +16,7 @@ mod ends;
 pub mod error;
 pub mod event;
 mod exit;
+mod flashboot;
 pub mod health;
 pub mod images;
 mod kill;
@@ -43,6 +44,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -13,7 +13,7 @@ use super::queue::{Abandoned, Target, Work, WorkKind};
 use super::record::Change;
 use super::shared::Shared;
 use super::spec::EndpointSpec;
-use super::state::{Phase, State};
+use super::state::State;
 use crate::requirements::{EnvironmentState, HostPython};
 use crate::wire::backend::JobView;
 use crate::wire::message::{ErrorReport, Failure};
@@ -283,7 +283,7 @@ impl Supervisor {
 
 /// Says why a job waits.
 fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
-    let starting = state.present().filter(|(_, worker)| worker.phase == Phase::Starting).count();
+    let starting = state.workers.counts().starting;
     match state.spec.environment(host) {
         EnvironmentState::Preparing { message } => Some(message),
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),

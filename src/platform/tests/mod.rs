@@ -5,6 +5,7 @@ mod calls;
 mod commands;
 mod crashes;
 mod fake;
+mod flashboot;
 mod http;
 mod jobs;
 mod openai;
@@ -12,6 +13,7 @@ mod rates;
 mod requeue;
 mod scaling;
 mod shutdown;
+mod simulation;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
