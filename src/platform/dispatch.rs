@@ -7,16 +7,11 @@ use bytes::Bytes;
 
 use super::callable::resolve;
 use super::clock::Moment;
-use super::kill::KillSwitch;
-use super::launch::load_head;
 use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
-use super::scaler::desired_workers;
-use super::shared::Shutdown;
 use super::spec::Runtime;
 use super::state::{Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
-use super::worker::{Plan, run_worker};
 use crate::endpoint::JobStatus;
 use crate::requirements::EnvironmentState;
 use crate::wire::message::{CallHead, ErrorReport, Failure, Input};
@@ -323,128 +318,6 @@ impl Supervisor {
             let deadline = now.checked_add(limit);
             worker.running.insert(work.key, Running { target, deadline, limit, abandoned: None });
         }
-    }
-
-    /// Starts the workers that are wanted, and stops those that were idle for too long.
-    fn scale(self: &Arc<Self>, state: &mut State, now: Moment) {
-        state.throttled = 0;
-        if *self.shared.shutdown.borrow() == Shutdown::Killing {
-            return;
-        }
-        let is_ending = state.is_removed || self.shared.is_shutting_down();
-        let host = &self.shared.options.host;
-        let EnvironmentState::Ready(interpreter) = state.spec.environment(host) else { return };
-        let mut limits = state.limits();
-        if is_ending {
-            limits.min = 0;
-        } else if state.is_warming {
-            limits.min = limits.min.max(1);
-        }
-        let desired = desired_workers(limits, state.load());
-        if state.failure.is_some() {
-            // Only a call that arrives after the pause is worth another try.
-            if state.queue.is_empty() {
-                return;
-            }
-            state.failure = None;
-        }
-        let present = state.present().count();
-        if now >= state.start_not_before {
-            for running in present..desired {
-                // The first always starts: endpoints may wait for each other.
-                let active = self.shared.active_elsewhere(state.reported_active) + state.active();
-                if running > 0
-                    && let Some(reason) = self.shared.machine.refusal(active)
-                {
-                    state.throttled = desired - running;
-                    self.shared.note_once("machine", || reason);
-                    break;
-                }
-                self.start_worker(state, interpreter.clone(), now);
-            }
-        }
-        let mut spare = present.saturating_sub(desired);
-        let (idle_timeout, generation) = (state.spec.idle_timeout, state.generation);
-        let stop_at = now + self.shared.options.stop_grace;
-        // The newest first: the oldest holds the warmest caches.
-        for worker in state.workers.values_mut().rev() {
-            let is_idle = worker.phase == Phase::Ready
-                && worker.generation == generation
-                && worker.running.is_empty()
-                && now >= worker.since + idle_timeout;
-            if is_idle && spare > 0 {
-                spare -= 1;
-                stop(worker, stop_at);
-            }
-        }
-    }
-
-    fn start_worker(
-        self: &Arc<Self>,
-        state: &mut State,
-        interpreter: crate::requirements::Interpreter,
-        now: Moment,
-    ) {
-        let number = state.next_worker;
-        state.next_worker += 1;
-        let id = format!("w{}", &uuid::Uuid::new_v4().simple().to_string()[..13]);
-        let (frames, queued) = tokio::sync::mpsc::unbounded_channel();
-        let switch = Arc::new(KillSwitch::default());
-        let Some(flash) = state.spec.flash() else { return };
-        let load = load_head(&state.spec, &flash.load, &id);
-        let plan = Plan {
-            number,
-            id: id.clone(),
-            interpreter,
-            spec: state.spec.clone(),
-            load,
-            frames: frames.clone(),
-            queued,
-            switch: Arc::clone(&switch),
-        };
-        state.workers.insert(
-            number,
-            Worker {
-                id,
-                generation: state.generation,
-                phase: Phase::Starting,
-                frames,
-                switch,
-                running: std::collections::BTreeMap::new(),
-                since: now,
-                ready: None,
-                killed_because: None,
-            },
-        );
-        self.shared.handle.spawn(run_worker(Arc::clone(self), plan));
-    }
-
-    /// When something is due next.
-    fn next_moment(&self, state: &State, now: Moment) -> Option<Moment> {
-        let options = &self.shared.options;
-        let mut moments: Vec<Moment> = options.store.next_expiry(&self.name).into_iter().collect();
-        for worker in state.workers.values() {
-            match worker.phase {
-                Phase::Starting => moments.push(worker.since + options.init_timeout),
-                Phase::Stopping(kill_at) => moments.push(kill_at),
-                Phase::Ready | Phase::Draining | Phase::Lost => {}
-            }
-            for running in worker.running.values() {
-                moments.extend(running.deadline);
-                moments.extend(running.abandoned.map(|abandoned| abandoned.kill_at));
-            }
-            if worker.phase == Phase::Ready && worker.running.is_empty() {
-                moments.push(worker.since + state.spec.idle_timeout);
-            }
-        }
-        if !state.queue.is_empty() || state.spec.workers.min > 0 {
-            moments.push(state.start_not_before);
-        }
-        if let Some(Work { kind: WorkKind::Http { give_up, .. }, .. }) = state.queue.front() {
-            moments.push(*give_up);
-        }
-        // What was due and is still there waits for something else than time.
-        moments.into_iter().filter(|moment| *moment > now).min()
     }
 }
 

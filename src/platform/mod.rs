@@ -9,15 +9,18 @@ mod answers;
 pub mod app;
 mod callable;
 pub mod clock;
+pub mod directory;
 mod dispatch;
 mod ends;
 pub mod error;
 pub mod event;
 mod exit;
+pub mod health;
 pub mod images;
 mod kill;
 mod launch;
 mod limits;
+pub mod management;
 mod nested;
 pub mod options;
 mod output;
@@ -26,6 +29,7 @@ pub mod provision;
 mod queue;
 pub mod record;
 mod routes;
+mod scale;
 pub mod scaler;
 mod shared;
 mod spawner;
@@ -48,9 +52,11 @@ use tokio::sync::oneshot;
 
 pub use ends::give_up_inherited;
 pub use event::{Event, Observer};
+pub use health::{WorkerStatus, WorkerView};
 pub use options::PlatformOptions;
 pub use spec::EndpointSpec;
 
+use self::directory::{Directories, Directory};
 use self::nested::check_chain;
 use self::queue::WorkKind;
 use self::record::JobRecord;
@@ -67,6 +73,7 @@ pub struct Platform {
     endpoints: RwLock<BTreeMap<String, Arc<Supervisor>>>,
     /// Endpoints that were removed; their workers may still finish something.
     removed: Mutex<Vec<Arc<Supervisor>>>,
+    directories: Directories,
 }
 
 impl std::fmt::Debug for Platform {
@@ -86,6 +93,7 @@ impl Platform {
             shared: Arc::new(Shared::new(options, observer, handle, platform.clone())),
             endpoints: RwLock::new(BTreeMap::new()),
             removed: Mutex::new(Vec::new()),
+            directories: Directories::default(),
         });
         process::refill_spare(&platform.shared);
         platform
@@ -149,6 +157,26 @@ impl Platform {
         }
     }
 
+    /// What was set about the platform as a whole.
+    pub fn options(&self) -> &PlatformOptions {
+        &self.shared.options
+    }
+
+    /// Lets a directory say which endpoint the name of a deployed app's endpoint means.
+    pub fn set_directory(&self, directory: std::sync::Weak<dyn Directory>) {
+        self.directories.set(directory);
+    }
+
+    /// Returns the ID of an account's endpoint by app, environment and name.
+    pub fn resolve(&self, account: &str, app: &str, environment: &str, endpoint: &str) -> Option<String> {
+        self.directories.resolve(account, app, environment, endpoint)
+    }
+
+    /// Whether an endpoint has this ID.
+    pub fn has(&self, endpoint: &str) -> bool {
+        self.endpoint(endpoint).is_some()
+    }
+
     /// Builds the router of `/v2/{endpoint}/…`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
         routes::router(Arc::clone(self))
@@ -157,6 +185,11 @@ impl Platform {
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.
     pub fn description(&self, endpoint: &str) -> Option<Arc<ReadyHead>> {
         self.endpoint(endpoint)?.lock().ready.clone()
+    }
+
+    /// Returns an endpoint's workers, the oldest first; `None` where there is no such endpoint.
+    pub fn workers(&self, endpoint: &str) -> Option<Vec<WorkerView>> {
+        Some(self.endpoint(endpoint)?.workers())
     }
 
     /// Starts a worker of an endpoint that has none, so that it describes itself.

@@ -46,6 +46,7 @@ pub(super) struct Worker {
     pub(super) frames: mpsc::UnboundedSender<Frame>,
     pub(super) switch: Arc<KillSwitch>,
     pub(super) running: BTreeMap<u64, Running>,
+    pub(super) started: Moment,
     /// Since when it is in its phase, or idle.
     pub(super) since: Moment,
     pub(super) ready: Option<Arc<ReadyHead>>,

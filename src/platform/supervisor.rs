@@ -14,7 +14,7 @@ use super::shared::Shared;
 use super::spec::EndpointSpec;
 use super::state::{Phase, State};
 use crate::requirements::{EnvironmentState, HostPython};
-use crate::wire::backend::{Health, JobView};
+use crate::wire::backend::JobView;
 use crate::wire::message::{ErrorReport, Failure};
 use crate::wire::{Frame, FrameKind};
 
@@ -205,35 +205,6 @@ impl Supervisor {
         let watcher = state.watchers.entry(job.to_owned()).or_default();
         let changed = Arc::clone(watcher).notified_owned();
         Some((view, Some(changed)))
-    }
-
-    pub(super) fn health(&self) -> Health {
-        let state = self.lock();
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let workers = |is_it: &dyn Fn(&super::state::Worker) -> bool| {
-            count(state.workers.values().filter(|worker| is_it(worker)).count())
-        };
-        let is_idle = |worker: &super::state::Worker| worker.running.is_empty();
-        Health {
-            completed: state.completed,
-            failed: state.failed,
-            in_progress: count(
-                state
-                    .workers
-                    .values()
-                    .flat_map(|worker| worker.running.values())
-                    .filter(|running| running.abandoned.is_none())
-                    .count(),
-            ),
-            in_queue: count(state.queue.len()),
-            retried: state.retried,
-            workers_idle: workers(&|worker| worker.phase == Phase::Ready && is_idle(worker)),
-            workers_initializing: workers(&|worker| worker.phase == Phase::Starting),
-            workers_running: workers(&|worker| !is_idle(worker)),
-            workers_throttled: count(state.throttled),
-            workers_unhealthy: workers(&|worker| worker.phase == Phase::Lost)
-                .max(u64::from(state.failure.is_some())),
-        }
     }
 }
 

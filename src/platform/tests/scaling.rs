@@ -168,3 +168,18 @@ async fn spare_worker_is_used_by_an_endpoint_and_replaced() {
     fixture.platform.shutdown(Duration::ZERO).await;
     assert_eq!(*alive.borrow(), 0);
 }
+
+#[tokio::test]
+async fn workers_are_listed_with_their_state() {
+    let fixture = Fixture::new(vec![spec("e")]);
+    assert_eq!(fixture.platform.workers("e"), Some(Vec::new()));
+    assert_eq!(fixture.platform.workers("other"), None);
+    let long = fixture.submit("e", "progress", json!(null)).await;
+    let status = || fixture.platform.workers("e").unwrap()[0].status;
+    assert_eq!(status(), WorkerStatus::Initializing);
+    fixture.started("e", &long).await;
+    assert_eq!(status(), WorkerStatus::Running);
+    fixture.platform.apply(vec![EndpointSpec { fingerprint: "2".to_owned(), ..spec("e") }]);
+    let workers = fixture.platform.workers("e").unwrap();
+    assert!(workers[0].is_stale && !workers[1].is_stale, "{workers:?}");
+}
