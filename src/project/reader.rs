@@ -1,6 +1,6 @@
 //! Reads a project, and reads it again when files changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,6 +67,7 @@ impl Reader {
             .collect();
         let mut kept = BTreeMap::new();
         let mut wanted = Vec::new();
+        let mut had_endpoints = HashSet::new();
         for path in listing.files {
             if path.to_str().is_none() {
                 let message = format!("`{}` is left out: its name is not UTF-8", path.display());
@@ -85,11 +86,18 @@ impl Reader {
                 Some(source) if !is_changed(&path) => {
                     kept.insert(path, source);
                 }
-                _ => wanted.push(path),
+                before => {
+                    if before.is_some_and(|before| before.mentions) {
+                        had_endpoints.insert(path.clone());
+                    }
+                    wanted.push(path);
+                }
             }
         }
         kept.extend(
-            source::load_all(&self.root, &wanted).into_iter().map(|source| (source.path.clone(), source)),
+            source::load_all(&self.root, &wanted, &had_endpoints)
+                .into_iter()
+                .map(|source| (source.path.clone(), source)),
         );
         self.sources = kept;
         let environment = settings::environment(&self.root);

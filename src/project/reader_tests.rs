@@ -347,6 +347,36 @@ const LINES: [&str; 24] = [
     "\tname = '\\ud800' \u{1F680}",
 ];
 
+#[test]
+fn file_saved_half_way_is_broken_and_not_without_endpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.py", WORKER.replace("NAME", "a"));
+    let mut reader = reader(folder.path());
+    assert_eq!(names(&reader.read()), ["a"]);
+    write(folder.path(), "a.py", "from runpod");
+    let project = reader.update(&[PathBuf::from("a.py")]);
+    assert!(
+        project.diagnostics.iter().any(|found| found.rule == "syntax-error"),
+        "{:?}",
+        project.diagnostics
+    );
+    write(folder.path(), "a.py", "x = 1\n");
+    assert!(reader.update(&[PathBuf::from("a.py")]).diagnostics.is_empty());
+}
+
+#[test]
+fn file_too_large_to_parse_is_named_only_where_it_may_have_endpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let rest = "#".repeat(9 << 20);
+    write(folder.path(), "data.py", rest.clone());
+    // The word lies across two pieces that are read.
+    write(folder.path(), "big.py", format!("{}Endpoint{rest}", "#".repeat((8 << 20) - 3)));
+    let project = reader(folder.path()).read();
+    let found: Vec<_> = project.diagnostics.iter().filter(|found| found.rule == "file-too-large").collect();
+    assert_eq!(found.len(), 1, "{:?}", project.diagnostics);
+    assert_eq!(found[0].primary.as_ref().unwrap().span.file, PathBuf::from("big.py"));
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
     #[test]

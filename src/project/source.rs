@@ -1,6 +1,8 @@
 //! One Python file as read: its text, whether it may have endpoints, and its tree when asked for.
 
+use std::collections::HashSet;
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -14,6 +16,8 @@ use super::tree::Tree;
 
 /// Largest file that is parsed.
 const LARGEST: usize = 8 * 1024 * 1024;
+/// Bytes of the longest word that is looked for.
+const LONGEST_WORD: usize = 12;
 /// Stack of a reading thread: the tree of a hostile file is as deep as the parser allows.
 const STACK: usize = 128 * 1024 * 1024;
 
@@ -31,13 +35,15 @@ pub(super) struct Source {
 }
 
 impl Source {
-    fn load(root: &Path, path: PathBuf) -> Self {
+    /// Reads a file. `had_endpoints` says that it may have some although their name is not in it: a
+    /// file that was saved half-way has lost it, and is not one without endpoints.
+    fn load(root: &Path, path: PathBuf, had_endpoints: bool) -> Self {
         let place = |offset: usize| Span { file: path.clone(), start: offset, end: offset };
-        let bytes = match fs::read(root.join(&path)) {
-            Ok(bytes) => bytes,
+        let content = match Content::read(&root.join(&path)) {
+            Ok(content) => content,
             Err(reason) => {
                 let hint = match reason.kind() {
-                    std::io::ErrorKind::PermissionDenied => "make it readable, or list it in `.gitignore`",
+                    io::ErrorKind::PermissionDenied => "make it readable, or list it in `.gitignore`",
                     _ => "list it in `.gitignore` if it is not part of the project",
                 };
                 let message = format!("cannot read the file: {reason}");
@@ -45,16 +51,15 @@ impl Source {
                 return Self::broken(path, Sha256::digest([]).into(), true, problem);
             }
         };
-        let hash = Sha256::digest(&bytes).into();
-        let mentions = memchr::memmem::find(&bytes, b"Endpoint").is_some()
-            || memchr::memmem::find(&bytes, b"runpod_flash").is_some();
-        if bytes.len() > LARGEST {
-            let megabytes = bytes.len() / 1_000_000;
+        let Content { bytes, length, hash, mentions } = content;
+        let mentions = mentions || had_endpoints;
+        let Some(bytes) = bytes else {
+            let megabytes = length / 1_000_000;
             let message = format!("the file is too large to be read for endpoints ({megabytes} MB)");
             let hint = "keep endpoints in files of their own, and data in files that are no Python";
             let problem = error("file-too-large", message, place(0), "", Some(hint.to_owned()));
             return Self::broken(path, hash, mentions, problem);
-        }
+        };
         match decode(&bytes) {
             Ok(text) => {
                 Self { text: text.into(), path, hash, mentions, problem: None, tree: OnceLock::new() }
@@ -104,12 +109,54 @@ impl Source {
     }
 }
 
-/// Reads files in parallel, and parses those that may have endpoints.
-pub(super) fn load_all(root: &Path, paths: &[PathBuf]) -> Vec<Arc<Source>> {
+/// What is in a file.
+struct Content {
+    /// The bytes; `None` where there are too many.
+    bytes: Option<Vec<u8>>,
+    length: usize,
+    hash: [u8; 32],
+    mentions: bool,
+}
+
+impl Content {
+    /// Reads a file, and keeps no more of it than can be parsed.
+    fn read(path: &Path) -> io::Result<Self> {
+        let mut file = fs::File::open(path)?;
+        let mut bytes = Vec::new();
+        file.by_ref().take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+        let mut hash = Sha256::new_with_prefix(&bytes);
+        let mut mentions = mentions(&bytes);
+        let mut length = bytes.len();
+        if length <= LARGEST {
+            return Ok(Self { bytes: Some(bytes), length, hash: hash.finalize().into(), mentions });
+        }
+        loop {
+            // A word may begin in one piece and end in the next.
+            bytes.drain(..bytes.len() - LONGEST_WORD);
+            let read = file.by_ref().take(1 << 20).read_to_end(&mut bytes)?;
+            if read == 0 {
+                return Ok(Self { bytes: None, length, hash: hash.finalize().into(), mentions });
+            }
+            hash.update(&bytes[bytes.len() - read..]);
+            mentions = mentions || self::mentions(&bytes);
+            length += read;
+        }
+    }
+}
+
+fn mentions(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, b"Endpoint").is_some()
+        || memchr::memmem::find(bytes, b"runpod_flash").is_some()
+}
+
+/// Reads files in parallel, and parses those that may have endpoints; `had_endpoints` are those
+/// that had the name of them when they were read before.
+pub(super) fn load_all(root: &Path, paths: &[PathBuf], had_endpoints: &HashSet<PathBuf>) -> Vec<Arc<Source>> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
     let share = paths.len().div_ceil(threads).max(16);
     let load = |path: PathBuf| {
-        let source = Arc::new(Source::load(root, path));
+        let had = had_endpoints.contains(&path);
+        let source = Arc::new(Source::load(root, path, had));
         if source.is_candidate() {
             // Reported where the file is looked at.
             let _ = source.tree();

@@ -121,8 +121,8 @@ async fn endpoint_of_one_kind_refuses_what_the_other_takes() {
 }
 
 /// A server of the platform's routes.
-struct Server {
-    fixture: Fixture,
+pub(super) struct Server {
+    pub(super) fixture: Fixture,
     address: std::net::SocketAddr,
     serving: tokio::task::JoinHandle<()>,
 }
@@ -134,7 +134,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    async fn new(fixture: Fixture) -> Self {
+    pub(super) async fn new(fixture: Fixture) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = fixture.platform.router();
@@ -142,11 +142,36 @@ impl Server {
         Self { fixture, address, serving }
     }
 
-    async fn send(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+    pub(super) async fn send(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+        self.send_with(method, path, "", body).await
+    }
+
+    /// Sends a request with further header lines, each ended by CRLF.
+    pub(super) async fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> (u16, Value) {
+        let (head, body) = self.exchange(method, path, headers, body).await;
+        assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    /// Sends a request and returns the answer's head and body as text.
+    pub(super) async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> (String, String) {
         let mut socket = TcpStream::connect(self.address).await.unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n",
+             content-length: {}\r\nconnection: close\r\n{headers}\r\n",
             body.len()
         );
         socket.write_all(head.as_bytes()).await.unwrap();
@@ -155,9 +180,7 @@ impl Server {
         socket.read_to_end(&mut answer).await.unwrap();
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap())
+        (head.to_owned(), body.to_owned())
     }
 }
 
