@@ -1,6 +1,7 @@
 //! What is said about an endpoint's workers: the counters of `/health` and the list of workers.
 
 use super::clock::Moment;
+use super::spec::Runtime;
 use super::state::{Phase, State, Worker};
 use super::supervisor::Supervisor;
 use crate::wire::backend::Health;
@@ -51,6 +52,14 @@ impl Worker {
 }
 
 impl State {
+    /// Returns why the endpoint is without workers although some are wanted.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        if let Runtime::Unavailable { reason } = &self.spec.runtime {
+            return Some(reason);
+        }
+        self.failure.as_ref().map(|failure| failure.report.message.as_str())
+    }
+
     /// Returns the workers as management lists them, the oldest first.
     pub(super) fn worker_views(&self) -> Vec<WorkerView> {
         let living = self.workers.values().map(|worker| WorkerView {
@@ -60,12 +69,12 @@ impl State {
             started: Some(worker.started),
             reason: worker.killed_because.clone(),
         });
-        let failed = self.failure.iter().map(|failure| WorkerView {
+        let failed = self.trouble().map(|reason| WorkerView {
             id: "unhealthy".to_owned(),
             status: WorkerStatus::Unhealthy,
             is_stale: false,
             started: None,
-            reason: Some(failure.report.message.clone()),
+            reason: Some(reason.to_owned()),
         });
         let throttled = (1..=self.throttled).map(|number| WorkerView {
             id: format!("throttled-{number}"),
@@ -103,7 +112,7 @@ impl Supervisor {
             workers_running: workers(&|worker| !worker.running.is_empty()),
             workers_throttled: count(state.throttled),
             workers_unhealthy: workers(&|worker| worker.phase == Phase::Lost)
-                .max(u64::from(state.failure.is_some())),
+                .max(u64::from(state.trouble().is_some())),
         }
     }
 

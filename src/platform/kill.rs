@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Kills one worker's process group.
 #[derive(Debug, Default)]
@@ -25,6 +25,16 @@ impl KillSwitch {
         kill(state.pid);
         if let Some(other) = &state.followed {
             other.kill();
+        }
+    }
+
+    /// Asks the group's leader to end; one that does not exist yet is killed.
+    pub(super) fn terminate(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.pid {
+            // One that has ended is reaped soon.
+            Some(pid) => drop(kill_process(pid, Signal::TERM)),
+            None => state.was_killed = true,
         }
     }
 

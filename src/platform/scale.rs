@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use super::clock::Moment;
 use super::dispatch::stop;
-use super::kill::KillSwitch;
-use super::launch::load_head;
 use super::queue::{Work, WorkKind};
 use super::scaler::desired_workers;
 use super::shared::Shutdown;
-use super::state::{Phase, State, Worker};
+use super::state::{Phase, State};
 use super::supervisor::Supervisor;
-use super::worker::{Plan, run_worker};
 use crate::requirements::EnvironmentState;
 
 impl Supervisor {
@@ -24,6 +21,9 @@ impl Supervisor {
         let is_ending = state.is_removed || self.shared.is_shutting_down();
         let host = &self.shared.options.host;
         let EnvironmentState::Ready(interpreter) = state.spec.environment(host) else { return };
+        if !self.can_start(state) {
+            return;
+        }
         let mut limits = state.limits();
         if is_ending {
             limits.min = 0;
@@ -67,47 +67,6 @@ impl Supervisor {
                 stop(worker, stop_at);
             }
         }
-    }
-
-    fn start_worker(
-        self: &Arc<Self>,
-        state: &mut State,
-        interpreter: crate::requirements::Interpreter,
-        now: Moment,
-    ) {
-        let number = state.next_worker;
-        state.next_worker += 1;
-        let id = format!("w{}", &uuid::Uuid::new_v4().simple().to_string()[..13]);
-        let (frames, queued) = tokio::sync::mpsc::unbounded_channel();
-        let switch = Arc::new(KillSwitch::default());
-        let Some(flash) = state.spec.flash() else { return };
-        let load = load_head(&state.spec, &flash.load, &id);
-        let plan = Plan {
-            number,
-            id: id.clone(),
-            interpreter,
-            spec: state.spec.clone(),
-            load,
-            frames: frames.clone(),
-            queued,
-            switch: Arc::clone(&switch),
-        };
-        state.workers.insert(
-            number,
-            Worker {
-                id,
-                generation: state.generation,
-                phase: Phase::Starting,
-                frames,
-                switch,
-                running: std::collections::BTreeMap::new(),
-                started: now,
-                since: now,
-                ready: None,
-                killed_because: None,
-            },
-        );
-        self.shared.handle.spawn(run_worker(Arc::clone(self), plan));
     }
 
     /// When something is due next.

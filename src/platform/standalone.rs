@@ -120,6 +120,7 @@ async fn run(
     });
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listen::serve(listeners, gate, stopping));
+    platform.listens_at(&url);
     tell(&Ready {
         api: format!("{url}/v2"),
         graphql: format!("{url}/graphql"),

@@ -1,19 +1,22 @@
 //! The state of one endpoint; [`super::supervisor`] changes it, always under one lock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
 use super::clock::Moment;
 use super::kill::KillSwitch;
+use super::polls::Polls;
 use super::queue::{Queue, Running, Target};
 use super::scaler::{Limits, Load};
 use super::spec::{EndpointSpec, Scaling};
+use super::store::JobStore;
 use crate::endpoint::EndpointKind;
 use crate::requirements::Interpreter;
-use crate::wire::Frame;
 use crate::wire::message::{ErrorReport, ReadyHead};
+use crate::wire::{Frame, FrameKind};
 
 /// Requests that a worker of a load-balanced endpoint takes at a time. Deployed, its application
 /// takes all that come, and `max_concurrency` is not for it: a request that streams or awaits a slow
@@ -37,13 +40,24 @@ pub(super) enum Phase {
     Lost,
 }
 
+/// How a worker is reached.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// Our own worker program: frames over a socket pair.
+    Frames(mpsc::UnboundedSender<Frame>),
+    /// `runpod.serverless.start`: it asks for work, by HTTP.
+    Polls(Polls),
+    /// A program that listens here.
+    Port(SocketAddr),
+}
+
 /// One worker process.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) id: String,
     pub(super) generation: u64,
     pub(super) phase: Phase,
-    pub(super) frames: mpsc::UnboundedSender<Frame>,
+    pub(super) link: Link,
     pub(super) switch: Arc<KillSwitch>,
     pub(super) running: BTreeMap<u64, Running>,
     pub(super) started: Moment,
@@ -55,9 +69,29 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Sends a frame; one that is gone already will be noticed by its end.
-    pub(super) fn send(&self, frame: Frame) {
-        let _ = self.frames.send(frame);
+    /// Tells it that nobody waits for a call any more.
+    pub(super) fn tell_cancelled(&mut self, key: u64) {
+        match &mut self.link {
+            // One that is gone already will be noticed by its end.
+            Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Cancel, key))),
+            Link::Polls(_) | Link::Port(_) => {}
+        }
+    }
+
+    /// Tells it to finish and exit.
+    pub(super) fn tell_to_stop(&mut self) {
+        match &mut self.link {
+            Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Stop, 0))),
+            Link::Polls(_) | Link::Port(_) => self.switch.terminate(),
+        }
+    }
+
+    /// Whether a call can be sent to it now.
+    fn is_free(&self, capacity: usize) -> bool {
+        match &self.link {
+            Link::Frames(_) => self.phase == Phase::Ready && self.running.len() < capacity,
+            Link::Polls(_) | Link::Port(_) => false,
+        }
     }
 }
 
@@ -89,19 +123,19 @@ pub(super) struct State {
     pub(super) completed: u64,
     pub(super) failed: u64,
     pub(super) retried: u64,
-    pub(super) next_key: u64,
     pub(super) next_worker: u64,
     pub(super) watchers: HashMap<String, Arc<Notify>>,
     pub(super) wake_at: Option<Moment>,
 }
 
 impl State {
-    pub(super) fn new(spec: EndpointSpec) -> Self {
+    pub(super) fn new(spec: EndpointSpec, store: Arc<dyn JobStore>) -> Self {
+        let counts = store.counts(&spec.id);
         Self {
+            queue: Queue::new(spec.id.clone(), store),
             spec,
             generation: 1,
             interpreter: None,
-            queue: Queue::default(),
             workers: BTreeMap::new(),
             ready: None,
             failure: None,
@@ -111,10 +145,9 @@ impl State {
             is_removed: false,
             throttled: 0,
             reported_active: 0,
-            completed: 0,
-            failed: 0,
-            retried: 0,
-            next_key: 1,
+            completed: counts.completed,
+            failed: counts.failed,
+            retried: counts.retried,
             next_worker: 1,
             watchers: HashMap::new(),
             wake_at: None,
@@ -122,8 +155,7 @@ impl State {
     }
 
     pub(super) fn take_key(&mut self) -> u64 {
-        self.next_key += 1;
-        self.next_key - 1
+        self.queue.take_key()
     }
 
     /// Calls that one worker takes at a time.
@@ -175,7 +207,7 @@ impl State {
     pub(super) fn free_worker(&self) -> Option<u64> {
         let capacity = self.capacity();
         self.present()
-            .filter(|(_, worker)| worker.phase == Phase::Ready && worker.running.len() < capacity)
+            .filter(|(_, worker)| worker.is_free(capacity))
             .min_by_key(|(number, worker)| (worker.running.len(), **number))
             .map(|(number, _)| *number)
     }

@@ -2,10 +2,12 @@
 
 mod access;
 mod calls;
+mod commands;
 mod crashes;
 mod fake;
 mod http;
 mod jobs;
+mod requeue;
 mod scaling;
 mod shutdown;
 
@@ -21,7 +23,7 @@ use super::clock::manual::ManualClock;
 use super::options::{CommandLine, WorkerCommand};
 use super::spec::{FlashRuntime, Runtime, Scaling};
 use super::*;
-use crate::endpoint::{JobStatus, Workers};
+use crate::endpoint::Workers;
 use crate::requirements::{EnvironmentState, HostPython, Interpreter};
 use crate::wire::message::{CallHead, Input, LoadHead, Source};
 
