@@ -20,6 +20,7 @@ use super::adjustable::{self, AdjustableClock};
 use super::app;
 use super::clock::Clock;
 use super::error::StandaloneError;
+use super::management::{Management, ManagementOptions};
 use super::{Observer, Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader};
@@ -111,12 +112,22 @@ async fn run(
         serve_app(folder, &host, &platform, &environments)?;
     }
     let url = format!("http://{}:{}", listen::shown_host(&options.host), listeners.port);
+    // Without a folder, uploads and volumes go with the process.
+    let scratch = tempfile::tempdir().map_err(StandaloneError::Scratch)?;
+    let management = Management::open(
+        Arc::clone(&platform),
+        ManagementOptions {
+            environments: Arc::clone(&environments),
+            folder: options.state.clone().unwrap_or_else(|| scratch.path().to_path_buf()),
+            url: url.clone(),
+        },
+    )?;
     let gate = Arc::new(Gate {
         guard: Guard {
             allowed_hosts: options.allowed_hosts.iter().map(|name| host_name(name)).collect(),
             token: None,
         },
-        router: platform.router().merge(clock_routes),
+        router: platform.router().merge(management.router()).merge(clock_routes),
     });
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listen::serve(listeners, gate, stopping));
