@@ -5,6 +5,7 @@
 //! served by `worker`, and known to its supervisor by number.
 
 pub mod access;
+mod adjustable;
 mod answers;
 pub mod app;
 mod callable;
