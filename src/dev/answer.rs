@@ -41,6 +41,7 @@ pub(super) fn failure(report: &ErrorReport) -> Response<Body> {
         Failure::NotFound => StatusCode::NOT_FOUND,
         Failure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         Failure::Load | Failure::Environment | Failure::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         Failure::WorkerDied => StatusCode::BAD_GATEWAY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };

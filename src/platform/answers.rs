@@ -246,11 +246,11 @@ impl Supervisor {
             self.end_with(running.target, &report);
             return;
         };
-        let Ok(Some(job)) = self.shared.options.store.get(&self.name, &id) else { return };
+        let Ok(Some(job)) = self.shared.options.store.look(&self.name, &id) else { return };
         if job.retries == 0 && self.change_job(state, &id, Change::Requeued) {
             state.retried += 1;
             let kind = WorkKind::Job { id, low_priority: job.request.low_priority };
-            state.queue.push_front(Work { key, kind });
+            state.queue.push_front(Work { key, since: self.now(), kind });
         } else {
             let text = format!("the worker {reason} while it ran this job, for the second time");
             self.change_job(state, &id, Change::Failed(Box::new(died(text, tail)), None));

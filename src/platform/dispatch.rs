@@ -56,9 +56,7 @@ impl Supervisor {
         for job in store.expire(&self.name, now).unwrap_or_default() {
             match job.status {
                 JobStatus::InQueue => {
-                    state
-                        .queue
-                        .remove(|work| matches!(&work.kind, WorkKind::Job { id, .. } if *id == job.id));
+                    state.queue.remove_job(&job.id);
                 }
                 JobStatus::InProgress => {
                     if let Some(key) = state.key_of_job(&job.id) {
@@ -102,8 +100,11 @@ impl Supervisor {
             (now < failure.retry_at).then(|| failure.report.clone())
         });
         if let Some(report) = report {
-            for work in state.queue.take(|_| true) {
+            for work in state.queue.take_calls(|_| true) {
                 self.fail(state, work, &report);
+            }
+            if !state.queue.is_empty() {
+                self.end_waiting(state, &Change::Failed(Box::new(report), None));
             }
         }
         let is_stopping = self.shared.is_shutting_down();
@@ -112,18 +113,17 @@ impl Supervisor {
             let report = stopping_report(&self.name, state.is_removed);
             // A call that something running waits for is part of what runs.
             let is_removed = state.is_removed;
-            let refused = state.queue.take(|work| match &work.kind {
+            let refused = state.queue.take_calls(|work| match &work.kind {
                 WorkKind::Call { call, .. } => is_removed || call.head.chain.is_empty(),
-                WorkKind::Job { .. } => is_removed || !is_durable,
-                WorkKind::Http { .. } => true,
+                WorkKind::Job { .. } | WorkKind::Http { .. } => true,
             });
             for work in refused {
-                match work.kind {
-                    WorkKind::Job { id, .. } => {
-                        self.change_job(state, &id, Change::Cancelled);
-                    }
-                    _ => self.fail(state, work, &report),
-                }
+                self.fail(state, work, &report);
+            }
+            if is_durable && !is_removed {
+                state.queue.hold_jobs();
+            } else if !state.queue.is_empty() {
+                self.end_waiting(state, &Change::Cancelled);
             }
         }
         while let Some(Work { kind: WorkKind::Http { give_up, .. }, .. }) = state.queue.front() {

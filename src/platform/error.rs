@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::record::Change;
 use crate::endpoint::JobStatus;
 use crate::server::ServerError;
 
@@ -25,6 +26,23 @@ pub enum StoreError {
         /// What was to happen to it.
         change: String,
     },
+    /// There is no space for it on the disk.
+    #[error("the disk of the state folder is full")]
+    Full,
+    /// The database failed.
+    #[error("the job store failed: {reason}")]
+    Failed {
+        /// What the database said.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// The refusal of a change that a job's state does not allow.
+    pub(super) fn refused(id: &str, from: JobStatus, change: &Change) -> Self {
+        let change = change.event().map_or_else(|| "progress".to_owned(), |event| format!("{event:?}"));
+        Self::Refused { id: id.to_owned(), from, change }
+    }
 }
 
 /// Why `flash platform` could not start.

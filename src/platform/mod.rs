@@ -61,12 +61,13 @@ pub use health::{WorkerStatus, WorkerView};
 pub use options::PlatformOptions;
 pub use spec::EndpointSpec;
 
+use self::error::StoreError;
 use self::nested::check_chain;
 use self::queue::WorkKind;
 use self::record::JobRecord;
 use self::shared::{Shared, Shutdown};
 use self::supervisor::{Supervisor, stopping_report};
-use crate::endpoint::EndpointKind;
+use crate::endpoint::{EndpointKind, JobStatus};
 use crate::wire::BoxFuture;
 use crate::wire::backend::{Backend, Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply};
 use crate::wire::message::{ErrorReport, Failure, ReadyHead};
@@ -289,6 +290,15 @@ impl Drop for Platform {
     }
 }
 
+/// The report for a job that is not accepted because it cannot be stored.
+fn not_stored(error: &StoreError) -> ErrorReport {
+    let failure = match error {
+        StoreError::Full => Failure::StorageFull,
+        _ => Failure::Internal,
+    };
+    ErrorReport::new(failure, "StoreError", format!("the job was not stored: {error}"))
+}
+
 /// Cancels a call whose future is dropped.
 struct Abandon(Option<(Arc<Supervisor>, u64)>);
 
@@ -363,11 +373,11 @@ impl Backend for Platform {
             let record = JobRecord::new(id.clone(), endpoint.to_owned(), job, supervisor.now());
             let accepted = record.view();
             let stored = self.shared.options.store.accept(record).await;
-            stored.map_err(|error| {
-                ErrorReport::new(Failure::Internal, "StoreError", format!("the job was not stored: {error}"))
-            })?;
+            stored.map_err(|error| not_stored(&error))?;
             supervisor.enqueue(WorkKind::Job { id: id.clone(), low_priority });
-            Ok(supervisor.status(&id).unwrap_or(accepted))
+            // A worker may have it already; that is told once it is stored.
+            let is_waiting = |view: &JobView| view.status == JobStatus::InQueue;
+            Ok(supervisor.status(&id).filter(is_waiting).unwrap_or(accepted))
         })
     }
 
@@ -376,23 +386,66 @@ impl Backend for Platform {
             let supervisor = self.endpoint(endpoint)?;
             let clock = &self.shared.options.clock;
             let mut end = clock.sleep_until(clock.now().saturating_add(wait));
-            loop {
+            let view = loop {
                 let (view, changed) = supervisor.watch(job)?;
-                let Some(changed) = changed else { return Some(view) };
+                let Some(changed) = changed else { break view };
                 tokio::select! {
                     () = changed => {}
-                    () = &mut end => return supervisor.status(job),
+                    () = &mut end => break supervisor.status(job)?,
                 }
-            }
+            };
+            supervisor.settled().await;
+            Some(view)
         })
     }
 
     fn status<'a>(&'a self, endpoint: &'a str, job: &'a str) -> BoxFuture<'a, Option<JobView>> {
-        Box::pin(async move { self.endpoint(endpoint)?.status(job) })
+        Box::pin(async move {
+            let supervisor = self.endpoint(endpoint)?;
+            let view = supervisor.status(job);
+            supervisor.settled().await;
+            view
+        })
     }
 
     fn cancel<'a>(&'a self, endpoint: &'a str, job: &'a str) -> BoxFuture<'a, Option<JobView>> {
-        Box::pin(async move { self.endpoint(endpoint)?.cancel(job) })
+        Box::pin(async move {
+            let supervisor = self.endpoint(endpoint)?;
+            let view = supervisor.cancel(job);
+            supervisor.settled().await;
+            view
+        })
+    }
+
+    fn retry<'a>(
+        &'a self,
+        endpoint: &'a str,
+        job: &'a str,
+    ) -> BoxFuture<'a, Result<Option<JobView>, ErrorReport>> {
+        Box::pin(async move {
+            let Some(supervisor) = self.endpoint(endpoint) else { return Ok(None) };
+            let view = supervisor.retry(job).map_err(|report| *report);
+            supervisor.settled().await;
+            view
+        })
+    }
+
+    fn purge<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(async move {
+            let supervisor = self.endpoint(endpoint)?;
+            let ended = supervisor.purge();
+            supervisor.settled().await;
+            Some(ended)
+        })
+    }
+
+    fn recent<'a>(&'a self, endpoint: &'a str, limit: usize) -> BoxFuture<'a, Option<Vec<JobView>>> {
+        Box::pin(async move {
+            let supervisor = self.endpoint(endpoint)?;
+            let views = supervisor.recent(limit);
+            supervisor.settled().await;
+            Some(views)
+        })
     }
 
     fn stream<'a>(
@@ -405,18 +458,20 @@ impl Backend for Platform {
             let supervisor = self.endpoint(endpoint)?;
             let clock = &self.shared.options.clock;
             let mut end = clock.sleep_until(clock.now().saturating_add(wait));
-            loop {
+            let answer = loop {
                 let (view, changed) = supervisor.watch(job)?;
                 let items = self.shared.options.store.take_items(endpoint, job).ok()?;
-                let Some(changed) = changed else { return Some((view, items)) };
+                let Some(changed) = changed else { break (view, items) };
                 if !items.is_empty() {
-                    return Some((view, items));
+                    break (view, items);
                 }
                 tokio::select! {
                     () = changed => {}
-                    () = &mut end => return Some((supervisor.status(job)?, Vec::new())),
+                    () = &mut end => break (supervisor.status(job)?, Vec::new()),
                 }
-            }
+            };
+            supervisor.settled().await;
+            Some(answer)
         })
     }
 

@@ -47,7 +47,7 @@ pub struct JobRecord {
 }
 
 /// Something that happens to a job.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Change {
     /// A worker took it.
     Started {
@@ -64,8 +64,10 @@ pub enum Change {
     Failed(Box<ErrorReport>, Option<Bytes>),
     /// It ran too long.
     TimedOut(Box<ErrorReport>),
-    /// A client cancelled it, or its endpoint went away.
+    /// A client cancelled it, its queue was purged, or its endpoint went away.
     Cancelled,
+    /// A client asked for it to run again: same ID and input, the result is dropped.
+    Retried,
 }
 
 impl Change {
@@ -79,6 +81,7 @@ impl Change {
             Self::Failed(..) => JobEvent::Failed,
             Self::TimedOut(_) => JobEvent::TimedOut,
             Self::Cancelled => JobEvent::Cancelled,
+            Self::Retried => JobEvent::Retried,
         })
     }
 }
@@ -130,6 +133,11 @@ impl JobRecord {
                 self.output = None;
             }
             Change::Cancelled => self.output = None,
+            Change::Retried => {
+                (self.output, self.error, self.worker) = (None, None, None);
+                (self.started, self.finished) = (None, None);
+                self.expires = now + self.request.ttl.unwrap_or(DEFAULT_TTL);
+            }
         }
         self.status = next;
         if next.is_terminal() {

@@ -12,6 +12,7 @@ use super::polls::Polls;
 use super::queue::{Queue, Running, Target};
 use super::scaler::{Limits, Load};
 use super::spec::{EndpointSpec, Scaling};
+use super::store::JobStore;
 use crate::endpoint::EndpointKind;
 use crate::requirements::Interpreter;
 use crate::wire::message::{ErrorReport, ReadyHead};
@@ -122,19 +123,19 @@ pub(super) struct State {
     pub(super) completed: u64,
     pub(super) failed: u64,
     pub(super) retried: u64,
-    pub(super) next_key: u64,
     pub(super) next_worker: u64,
     pub(super) watchers: HashMap<String, Arc<Notify>>,
     pub(super) wake_at: Option<Moment>,
 }
 
 impl State {
-    pub(super) fn new(spec: EndpointSpec) -> Self {
+    pub(super) fn new(spec: EndpointSpec, store: Arc<dyn JobStore>) -> Self {
+        let counts = store.counts(&spec.id);
         Self {
+            queue: Queue::new(spec.id.clone(), store),
             spec,
             generation: 1,
             interpreter: None,
-            queue: Queue::default(),
             workers: BTreeMap::new(),
             ready: None,
             failure: None,
@@ -144,10 +145,9 @@ impl State {
             is_removed: false,
             throttled: 0,
             reported_active: 0,
-            completed: 0,
-            failed: 0,
-            retried: 0,
-            next_key: 1,
+            completed: counts.completed,
+            failed: counts.failed,
+            retried: counts.retried,
             next_worker: 1,
             watchers: HashMap::new(),
             wake_at: None,
@@ -155,8 +155,7 @@ impl State {
     }
 
     pub(super) fn take_key(&mut self) -> u64 {
-        self.next_key += 1;
-        self.next_key - 1
+        self.queue.take_key()
     }
 
     /// Calls that one worker takes at a time.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use super::clock::Moment;
-use super::queue::{Abandoned, Queue, Target, Work, WorkKind};
+use super::queue::{Abandoned, Target, Work, WorkKind};
 use super::record::Change;
 use super::shared::Shared;
 use super::spec::EndpointSpec;
@@ -32,8 +32,7 @@ impl Supervisor {
     /// Starts to serve an endpoint; jobs of it that the store holds are queued again.
     pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>, is_of_app: bool) -> Arc<Self> {
         let name = spec.id.clone();
-        let mut state = State::new(spec);
-        restore(&mut state.queue, &mut state.next_key, &shared, &name);
+        let state = State::new(spec, Arc::clone(&shared.options.store));
         let supervisor =
             Arc::new(Self { name, shared, state: Mutex::new(state), is_of_app, wake: Notify::new() });
         let weak = Arc::downgrade(&supervisor);
@@ -98,7 +97,7 @@ impl Supervisor {
     pub(super) fn enqueue(self: &Arc<Self>, kind: WorkKind) -> u64 {
         let mut state = self.lock();
         let key = state.take_key();
-        state.queue.push_back(Work { key, kind });
+        state.queue.push_back(Work { key, since: self.now(), kind });
         self.pump(&mut state);
         key
     }
@@ -130,8 +129,7 @@ impl Supervisor {
     pub(super) fn cancel(self: &Arc<Self>, job: &str) -> Option<JobView> {
         let mut state = self.lock();
         if self.change_job(&mut state, job, Change::Cancelled) {
-            let is_it = |work: &Work| matches!(&work.kind, WorkKind::Job { id, .. } if id == job);
-            if state.queue.remove(is_it).is_none()
+            if state.queue.remove_job(job).is_none()
                 && let Some(key) = state.key_of_job(job)
             {
                 self.release(&mut state, key, false);
@@ -139,6 +137,73 @@ impl Supervisor {
             self.pump(&mut state);
         }
         self.view(&state, job)
+    }
+
+    /// Lets a job that failed or timed out run again.
+    pub(super) fn retry(self: &Arc<Self>, job: &str) -> Result<Option<JobView>, Box<ErrorReport>> {
+        let mut state = self.lock();
+        let Some(before) = self.view(&state, job) else { return Ok(None) };
+        if state.is_removed || self.shared.is_shutting_down() {
+            return Err(Box::new(stopping_report(&self.name, state.is_removed)));
+        }
+        if !self.change_job(&mut state, job, Change::Retried) {
+            let text = format!("job `{job}` is {}: only a failed one can run again", before.status.as_str());
+            return Err(Box::new(ErrorReport::new(Failure::InvalidInput, "", text)));
+        }
+        let low_priority = self
+            .shared
+            .options
+            .store
+            .look(&self.name, job)
+            .is_ok_and(|job| job.is_some_and(|job| job.request.low_priority));
+        let key = state.take_key();
+        let kind = WorkKind::Job { id: job.to_owned(), low_priority };
+        state.queue.push_back(Work { key, since: self.now(), kind });
+        self.pump(&mut state);
+        Ok(self.view(&state, job))
+    }
+
+    /// Cancels all waiting jobs; returns how many there were.
+    pub(super) fn purge(self: &Arc<Self>) -> u64 {
+        let mut state = self.lock();
+        let ended = self.end_waiting(&mut state, &Change::Cancelled);
+        self.pump(&mut state);
+        ended
+    }
+
+    /// Applies a change to all waiting jobs and takes them out of the queue.
+    pub(super) fn end_waiting(&self, state: &mut State, change: &Change) -> u64 {
+        let ended = match self.shared.options.store.end_waiting(&self.name, change, self.now()) {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(endpoint = self.name, %error, "waiting jobs could not be ended");
+                0
+            }
+        };
+        if matches!(change, Change::Failed(..) | Change::TimedOut(_)) {
+            state.failed += ended;
+        }
+        state.queue.clear_jobs();
+        // Those who watch a job that goes on look at it and wait again.
+        for (_, watcher) in state.watchers.drain() {
+            watcher.notify_waiters();
+        }
+        ended
+    }
+
+    /// Returns the jobs that were accepted last, the newest first.
+    pub(super) fn recent(&self, most: usize) -> Vec<JobView> {
+        let jobs = self.shared.options.store.recent(&self.name, most).unwrap_or_else(|error| {
+            tracing::error!(endpoint = self.name, %error, "the job store failed");
+            Vec::new()
+        });
+        jobs.iter().map(super::record::JobRecord::view).collect()
+    }
+
+    /// Completes once every change made so far is stored; nothing may be told to a client or a
+    /// worker before.
+    pub(super) async fn settled(&self) {
+        self.shared.options.store.settled().await;
     }
 
     /// Applies a change to a job and tells those who wait for it. A change that its state does
@@ -176,7 +241,7 @@ impl Supervisor {
 
     /// Returns a job as a client sees it.
     pub(super) fn view(&self, state: &State, job: &str) -> Option<JobView> {
-        let mut view = match self.shared.options.store.get(&self.name, job) {
+        let mut view = match self.shared.options.store.look(&self.name, job) {
             Ok(record) => record?.view(),
             Err(error) => {
                 tracing::error!(endpoint = self.name, %error, "the job store failed");
@@ -204,21 +269,6 @@ impl Supervisor {
         let watcher = state.watchers.entry(job.to_owned()).or_default();
         let changed = Arc::clone(watcher).notified_owned();
         Some((view, Some(changed)))
-    }
-}
-
-fn restore(queue: &mut Queue, next_key: &mut u64, shared: &Shared, name: &str) {
-    let store = &shared.options.store;
-    match store.queued(name) {
-        Ok(jobs) => {
-            for id in jobs {
-                let low_priority =
-                    store.get(name, &id).ok().flatten().is_some_and(|job| job.request.low_priority);
-                queue.push_back(Work { key: *next_key, kind: WorkKind::Job { id, low_priority } });
-                *next_key += 1;
-            }
-        }
-        Err(error) => tracing::error!(endpoint = name, %error, "waiting jobs could not be read"),
     }
 }
 

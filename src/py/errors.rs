@@ -48,7 +48,7 @@ pub(super) fn report(py: Python<'_>, endpoint: &str, report: &ErrorReport) -> Py
         Failure::Cancelled => "CallCancelledError",
         Failure::NotFound => "EndpointNotFoundError",
         Failure::Cycle => "CallCycleError",
-        Failure::Internal => "InternalError",
+        Failure::StorageFull | Failure::Internal => "InternalError",
     };
     let make = || -> PyResult<Bound<'_, PyAny>> {
         let options = PyDict::new(py);

@@ -151,6 +151,20 @@ pub trait Backend: Send + Sync + 'static {
     /// Cancels a job; returns its state then.
     fn cancel<'a>(&'a self, endpoint: &'a str, job: &'a str) -> BoxFuture<'a, Option<JobView>>;
 
+    /// Lets a job that failed or timed out run again; returns its state then. A job in another
+    /// state is [`crate::wire::message::Failure::InvalidInput`].
+    fn retry<'a>(
+        &'a self,
+        endpoint: &'a str,
+        job: &'a str,
+    ) -> BoxFuture<'a, Result<Option<JobView>, ErrorReport>>;
+
+    /// Cancels all waiting jobs of an endpoint; returns how many there were.
+    fn purge<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Option<u64>>;
+
+    /// Returns the jobs of an endpoint that were accepted last, the newest first.
+    fn recent<'a>(&'a self, endpoint: &'a str, limit: usize) -> BoxFuture<'a, Option<Vec<JobView>>>;
+
     /// Takes the items that a job has yielded since the last call, waiting for one at most `wait`.
     fn stream<'a>(
         &'a self,

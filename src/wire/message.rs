@@ -219,6 +219,8 @@ pub enum Failure {
     NotFound,
     /// A call chain came back to an endpoint it waits for, or is too deep.
     Cycle,
+    /// There is no space to store it.
+    StorageFull,
     /// Our own fault.
     Internal,
 }

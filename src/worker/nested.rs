@@ -227,6 +227,22 @@ impl Backend for Nested {
         Box::pin(async { None })
     }
 
+    fn retry<'a>(
+        &'a self,
+        _endpoint: &'a str,
+        _job: &'a str,
+    ) -> BoxFuture<'a, Result<Option<JobView>, ErrorReport>> {
+        Box::pin(async { Err(not_from_worker()) })
+    }
+
+    fn purge<'a>(&'a self, _endpoint: &'a str) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(async { None })
+    }
+
+    fn recent<'a>(&'a self, _endpoint: &'a str, _limit: usize) -> BoxFuture<'a, Option<Vec<JobView>>> {
+        Box::pin(async { None })
+    }
+
     fn stream<'a>(
         &'a self,
         _endpoint: &'a str,

@@ -149,6 +149,22 @@ impl Backend for FakeBackend {
         self.wait(endpoint, job, Duration::ZERO)
     }
 
+    fn retry<'a>(
+        &'a self,
+        endpoint: &'a str,
+        job: &'a str,
+    ) -> BoxFuture<'a, Result<Option<JobView>, ErrorReport>> {
+        Box::pin(async move { Ok(self.wait(endpoint, job, Duration::ZERO).await) })
+    }
+
+    fn purge<'a>(&'a self, _endpoint: &'a str) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(async { Some(0) })
+    }
+
+    fn recent<'a>(&'a self, _endpoint: &'a str, limit: usize) -> BoxFuture<'a, Option<Vec<JobView>>> {
+        Box::pin(async move { Some(self.jobs.lock().expect("lock").values().take(limit).cloned().collect()) })
+    }
+
     fn stream<'a>(
         &'a self,
         _endpoint: &'a str,

@@ -1,21 +1,66 @@
-//! Where jobs are kept: a trait, and the store in memory.
+//! Where jobs are kept: a trait, the store in memory, and the one on disk.
 //!
 //! Nothing else knows which store it is. Reads and changes are quick and synchronous; accepting is
-//! a future, so that a durable store can group commits: accepted means stored.
+//! a future, so that a durable store can group commits: accepted means stored. A change counts for
+//! the next call at once, and must be shown to nobody outside before [`JobStore::settled`].
 
+mod delivery;
 mod documents;
-
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod memory;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::clock::Moment;
 use super::error::StoreError;
 use super::record::{Change, JobRecord};
-use crate::endpoint::JobStatus;
 use crate::wire::BoxFuture;
+pub use delivery::Delivery;
 pub use documents::{DocumentStore, MemoryDocuments};
+pub use memory::MemoryStore;
+
+/// A job that waits, as the queue needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingJob {
+    /// Job ID.
+    pub id: String,
+    /// Whether it asks for no further worker.
+    pub low_priority: bool,
+    /// When it was accepted.
+    pub accepted: Moment,
+}
+
+/// How many jobs of an endpoint wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// All.
+    pub all: usize,
+    /// Those that ask for a worker (low-priority ones do not).
+    pub asking: usize,
+}
+
+/// What happened to the jobs of an endpoint since it was first served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Finished with an output.
+    pub completed: u64,
+    /// Failed or timed out.
+    pub failed: u64,
+    /// Went back to the queue because their workers were lost.
+    pub retried: u64,
+}
+
+impl Counts {
+    /// Counts a change that brought a job to where it is.
+    pub(in crate::platform) fn add(&mut self, change: &Change) {
+        match change {
+            Change::Completed(_) => self.completed += 1,
+            Change::Failed(..) | Change::TimedOut(_) => self.failed += 1,
+            Change::Requeued => self.retried += 1,
+            Change::Started { .. } | Change::Progress(_) | Change::Cancelled | Change::Retried => {}
+        }
+    }
+}
 
 /// Keeps jobs.
 pub trait JobStore: Send + Sync + 'static {
@@ -25,11 +70,21 @@ pub trait JobStore: Send + Sync + 'static {
     /// Stores a new job; when this completes, it is accepted.
     fn accept(&self, job: JobRecord) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Returns a job, `None` when there is none (any more).
+    /// Completes once every change made before it is stored: nothing else may be shown to clients.
+    fn settled(&self) -> BoxFuture<'static, ()>;
+
+    /// Returns a job with its input, `None` when there is none (any more).
     fn get(&self, endpoint: &str, id: &str) -> Result<Option<JobRecord>, StoreError>;
 
-    /// Applies a change and returns the job after it.
+    /// Returns a job, perhaps without its input: for all who do not hand it to a worker.
+    fn look(&self, endpoint: &str, id: &str) -> Result<Option<JobRecord>, StoreError>;
+
+    /// Applies a change and returns the job after it, perhaps without its input. A job that ends
+    /// and has a webhook gets its [`Delivery`] with the same stroke.
     fn change(&self, endpoint: &str, id: &str, change: Change, now: Moment) -> Result<JobRecord, StoreError>;
+
+    /// Applies a change to all waiting jobs of an endpoint and returns how many there were.
+    fn end_waiting(&self, endpoint: &str, change: &Change, now: Moment) -> Result<u64, StoreError>;
 
     /// Adds an item that the job yielded (JSON text).
     fn push_item(&self, endpoint: &str, id: &str, item: Bytes) -> Result<(), StoreError>;
@@ -40,145 +95,36 @@ pub trait JobStore: Send + Sync + 'static {
     /// Lets a job be forgotten at `moment`, unless it would be sooner anyway.
     fn shorten_life(&self, endpoint: &str, id: &str, moment: Moment) -> Result<(), StoreError>;
 
-    /// Returns the IDs of waiting jobs in the order they are to run.
-    fn queued(&self, endpoint: &str) -> Result<Vec<String>, StoreError>;
+    /// Returns the first `most` waiting jobs in the order they are to run.
+    fn waiting(&self, endpoint: &str, most: usize) -> Result<Vec<WaitingJob>, StoreError>;
 
-    /// Forgets jobs whose time has come and returns them.
+    /// Returns how many jobs wait; quick however many there are.
+    fn depth(&self, endpoint: &str) -> Depth;
+
+    /// Returns what happened to the endpoint's jobs so far.
+    fn counts(&self, endpoint: &str) -> Counts;
+
+    /// Returns the jobs that were accepted last, the newest first, perhaps without their inputs.
+    fn recent(&self, endpoint: &str, most: usize) -> Result<Vec<JobRecord>, StoreError>;
+
+    /// Forgets jobs whose time has come and returns them; call again until there is none.
     fn expire(&self, endpoint: &str, now: Moment) -> Result<Vec<JobRecord>, StoreError>;
 
-    /// Returns when the next job is to be forgotten.
+    /// Returns when the next job may have to be forgotten.
     fn next_expiry(&self, endpoint: &str) -> Option<Moment>;
-}
 
-/// Keeps jobs in memory.
-#[derive(Debug, Default)]
-pub struct MemoryStore {
-    endpoints: Mutex<HashMap<String, Jobs>>,
-}
+    /// Returns stored deliveries that are due at `now`, the oldest first, `most` at most.
+    fn deliveries(&self, now: Moment, most: usize) -> Result<Vec<Delivery>, StoreError>;
 
-#[derive(Debug, Default)]
-struct Jobs {
-    entries: HashMap<String, Entry>,
-    expiries: BTreeSet<(Moment, String)>,
-}
+    /// Returns when the next delivery is due.
+    fn next_delivery(&self) -> Option<Moment>;
 
-#[derive(Debug)]
-struct Entry {
-    record: JobRecord,
-    items: VecDeque<Bytes>,
-}
+    /// Changes whenever there is a new delivery.
+    fn delivery_news(&self) -> watch::Receiver<u64>;
 
-impl MemoryStore {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Jobs>> {
-        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// A delivery was tried `attempts` times in vain; it is due again at `due`.
+    fn delivery_failed(&self, id: &str, attempts: u32, due: Moment) -> Result<(), StoreError>;
 
-    fn with<T>(
-        &self,
-        endpoint: &str,
-        id: &str,
-        act: impl FnOnce(&mut Entry, &mut BTreeSet<(Moment, String)>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut endpoints = self.lock();
-        let jobs = endpoints.get_mut(endpoint);
-        let found = jobs.and_then(|jobs| Some((jobs.entries.get_mut(id)?, &mut jobs.expiries)));
-        match found {
-            Some((entry, expiries)) => act(entry, expiries),
-            None => Err(StoreError::Unknown { id: id.to_owned() }),
-        }
-    }
-}
-
-impl JobStore for MemoryStore {
-    fn is_durable(&self) -> bool {
-        false
-    }
-
-    fn accept(&self, job: JobRecord) -> BoxFuture<'_, Result<(), StoreError>> {
-        let mut endpoints = self.lock();
-        let jobs = endpoints.entry(job.endpoint.clone()).or_default();
-        jobs.expiries.insert((job.expires, job.id.clone()));
-        jobs.entries.insert(job.id.clone(), Entry { record: job, items: VecDeque::new() });
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn get(&self, endpoint: &str, id: &str) -> Result<Option<JobRecord>, StoreError> {
-        let endpoints = self.lock();
-        Ok(endpoints.get(endpoint).and_then(|jobs| jobs.entries.get(id)).map(|entry| entry.record.clone()))
-    }
-
-    fn change(&self, endpoint: &str, id: &str, change: Change, now: Moment) -> Result<JobRecord, StoreError> {
-        self.with(endpoint, id, |entry, expiries| {
-            let (from, event) = (entry.record.status, change.event());
-            let (expired, is_requeue) = (entry.record.expires, matches!(change, Change::Requeued));
-            if !entry.record.apply(change, now) {
-                let change = event.map_or_else(|| "progress".to_owned(), |event| format!("{event:?}"));
-                return Err(StoreError::Refused { id: id.to_owned(), from, change });
-            }
-            if is_requeue {
-                entry.items.clear();
-            }
-            if entry.record.expires != expired {
-                expiries.remove(&(expired, id.to_owned()));
-                expiries.insert((entry.record.expires, id.to_owned()));
-            }
-            Ok(entry.record.clone())
-        })
-    }
-
-    fn push_item(&self, endpoint: &str, id: &str, item: Bytes) -> Result<(), StoreError> {
-        self.with(endpoint, id, |entry, _| {
-            if !entry.record.status.is_terminal() {
-                entry.items.push_back(item);
-            }
-            Ok(())
-        })
-    }
-
-    fn take_items(&self, endpoint: &str, id: &str) -> Result<Vec<Bytes>, StoreError> {
-        self.with(endpoint, id, |entry, _| Ok(entry.items.drain(..).collect()))
-    }
-
-    fn shorten_life(&self, endpoint: &str, id: &str, moment: Moment) -> Result<(), StoreError> {
-        self.with(endpoint, id, |entry, expiries| {
-            if moment < entry.record.expires {
-                expiries.remove(&(entry.record.expires, id.to_owned()));
-                expiries.insert((moment, id.to_owned()));
-                entry.record.expires = moment;
-            }
-            Ok(())
-        })
-    }
-
-    fn queued(&self, endpoint: &str) -> Result<Vec<String>, StoreError> {
-        let endpoints = self.lock();
-        let Some(jobs) = endpoints.get(endpoint) else { return Ok(Vec::new()) };
-        let mut waiting: Vec<_> = jobs
-            .entries
-            .values()
-            .filter(|entry| entry.record.status == JobStatus::InQueue)
-            .map(|entry| (entry.record.retries == 0, entry.record.accepted, entry.record.id.clone()))
-            .collect();
-        waiting.sort();
-        Ok(waiting.into_iter().map(|(_, _, id)| id).collect())
-    }
-
-    fn expire(&self, endpoint: &str, now: Moment) -> Result<Vec<JobRecord>, StoreError> {
-        let mut endpoints = self.lock();
-        let Some(jobs) = endpoints.get_mut(endpoint) else { return Ok(Vec::new()) };
-        let mut expired = Vec::new();
-        while let Some((moment, _)) = jobs.expiries.first() {
-            if *moment > now {
-                break;
-            }
-            if let Some((_, id)) = jobs.expiries.pop_first() {
-                expired.extend(jobs.entries.remove(&id).map(|entry| entry.record));
-            }
-        }
-        Ok(expired)
-    }
-
-    fn next_expiry(&self, endpoint: &str) -> Option<Moment> {
-        self.lock().get(endpoint).and_then(|jobs| jobs.expiries.first().map(|(moment, _)| *moment))
-    }
+    /// A delivery has arrived, or is given up.
+    fn delivery_done(&self, id: &str) -> Result<(), StoreError>;
 }

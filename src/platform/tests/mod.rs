@@ -7,6 +7,7 @@ mod crashes;
 mod fake;
 mod http;
 mod jobs;
+mod requeue;
 mod scaling;
 mod shutdown;
 
@@ -22,7 +23,7 @@ use super::clock::manual::ManualClock;
 use super::options::{CommandLine, WorkerCommand};
 use super::spec::{FlashRuntime, Runtime, Scaling};
 use super::*;
-use crate::endpoint::{JobStatus, Workers};
+use crate::endpoint::Workers;
 use crate::requirements::{EnvironmentState, HostPython, Interpreter};
 use crate::wire::message::{CallHead, Input, LoadHead, Source};
 
