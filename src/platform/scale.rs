@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::clock::Moment;
 use super::dispatch::stop;
+use super::polling::SILENCE;
 use super::queue::{Work, WorkKind};
 use super::scaler::desired_workers;
 use super::shared::Shutdown;
-use super::state::{Phase, State};
+use super::state::{Link, Phase, State};
 use super::supervisor::Supervisor;
 use crate::requirements::EnvironmentState;
 
@@ -75,9 +76,12 @@ impl Supervisor {
         let mut moments: Vec<Moment> = options.store.next_expiry(&self.name).into_iter().collect();
         for worker in state.workers.values() {
             match worker.phase {
-                Phase::Starting => moments.push(worker.since + options.init_timeout),
+                Phase::Starting => moments.push(worker.since + state.init_timeout(options.init_timeout)),
                 Phase::Stopping(kill_at) => moments.push(kill_at),
                 Phase::Ready | Phase::Draining | Phase::Lost => {}
+            }
+            if let Link::Polls(polls) = &worker.link {
+                moments.extend(polls.held.values().map(|held| held.seen + SILENCE));
             }
             for running in worker.running.values() {
                 moments.extend(running.deadline);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -11,7 +12,7 @@ use super::kill::KillSwitch;
 use super::polls::Polls;
 use super::queue::{Queue, Running, Target};
 use super::scaler::{Limits, Load};
-use super::spec::{EndpointSpec, Scaling};
+use super::spec::{EndpointSpec, Runtime, Scaling};
 use super::store::JobStore;
 use crate::endpoint::EndpointKind;
 use crate::requirements::Interpreter;
@@ -24,6 +25,8 @@ use crate::wire::{Frame, FrameKind};
 /// the application's threads (40) keep busy; what comes beyond it waits here, where it can go to
 /// another worker.
 const REQUESTS_PER_WORKER: usize = 100;
+/// An official worker that was told to stop ends its pauses first; a web server its connections.
+const COMMAND_FAREWELL: Duration = Duration::from_secs(7);
 
 /// How far a worker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub(super) struct Worker {
     pub(super) ready: Option<Arc<ReadyHead>>,
     /// Why it was killed from here; says more than the signal.
     pub(super) killed_because: Option<String>,
+    /// Why it cannot work, as it said or as its silence says.
+    pub(super) unhealthy: Option<String>,
 }
 
 impl Worker {
@@ -74,7 +79,11 @@ impl Worker {
         match &mut self.link {
             // One that is gone already will be noticed by its end.
             Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Cancel, key))),
-            Link::Polls(_) | Link::Port(_) => {}
+            Link::Polls(polls) => {
+                let job = polls.held.get(&key).map(|held| held.job.clone());
+                polls.stop_jobs(job);
+            }
+            Link::Port(_) => {}
         }
     }
 
@@ -82,7 +91,28 @@ impl Worker {
     pub(super) fn tell_to_stop(&mut self) {
         match &mut self.link {
             Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Stop, 0))),
-            Link::Polls(_) | Link::Port(_) => self.switch.terminate(),
+            Link::Polls(polls) => {
+                // In this order: a request that it sends before it knows would have to be held.
+                self.switch.terminate();
+                polls.dismiss();
+            }
+            Link::Port(_) => self.switch.terminate(),
+        }
+    }
+
+    /// Lets it finish what it holds; it gets nothing more.
+    pub(super) fn drain(&mut self) {
+        self.phase = Phase::Draining;
+        if let Link::Polls(polls) = &mut self.link {
+            polls.dismiss();
+        }
+    }
+
+    /// How much longer than our own worker program it may take to exit.
+    pub(super) fn farewell(&self) -> Duration {
+        match &self.link {
+            Link::Frames(_) => Duration::ZERO,
+            Link::Polls(_) | Link::Port(_) => COMMAND_FAREWELL,
         }
     }
 
@@ -90,7 +120,8 @@ impl Worker {
     fn is_free(&self, capacity: usize) -> bool {
         match &self.link {
             Link::Frames(_) => self.phase == Phase::Ready && self.running.len() < capacity,
-            Link::Polls(_) | Link::Port(_) => false,
+            Link::Polls(polls) => self.phase == Phase::Ready && polls.is_asking(),
+            Link::Port(_) => false,
         }
     }
 }
@@ -111,6 +142,8 @@ pub(super) struct State {
     pub(super) workers: BTreeMap<u64, Worker>,
     pub(super) ready: Option<Arc<ReadyHead>>,
     pub(super) failure: Option<LoadFailure>,
+    /// How the last worker that was a command failed, until one works.
+    pub(super) unhealthy: Option<String>,
     /// Workers that died in a row without an answer between.
     pub(super) crashes: u32,
     pub(super) start_not_before: Moment,
@@ -139,6 +172,7 @@ impl State {
             workers: BTreeMap::new(),
             ready: None,
             failure: None,
+            unhealthy: None,
             crashes: 0,
             start_not_before: Moment::ZERO,
             is_warming: false,
@@ -156,6 +190,20 @@ impl State {
 
     pub(super) fn take_key(&mut self) -> u64 {
         self.queue.take_key()
+    }
+
+    /// The endpoint's own execution timeout; zero is Runpod's default.
+    pub(super) fn set_timeout(&self) -> Option<Duration> {
+        self.spec.execution_timeout.filter(|limit| !limit.is_zero())
+    }
+
+    /// How long a worker may take to load its code: a command's endpoint can say so (`platform.md` 2.2).
+    pub(super) fn init_timeout(&self, default: Duration) -> Duration {
+        let own = match self.spec.runtime {
+            Runtime::Command(_) => self.spec.env.get("RUNPOD_INIT_TIMEOUT"),
+            Runtime::Flash(_) | Runtime::Unavailable { .. } => None,
+        };
+        own.and_then(|seconds| seconds.parse().ok()).map_or(default, Duration::from_secs)
     }
 
     /// Calls that one worker takes at a time.
