@@ -224,7 +224,8 @@ impl Supervisor {
         let reason = worker.unhealthy.take().or(worker.killed_because.take()).unwrap_or(reason);
         let is_command = !matches!(worker.link, Link::Frames(_));
         let was_ready = matches!(worker.phase, Phase::Ready | Phase::Draining);
-        let was_stopped = matches!(worker.phase, Phase::Stopping(_))
+        // What kills one that sleeps is no fault of its code.
+        let was_stopped = matches!(worker.phase, Phase::Stopping(_) | Phase::Asleep(_))
             || (worker.phase == Phase::Lost && worker.running.is_empty())
             || worker.generation != state.generation && worker.running.is_empty();
         let was_meant = !is_unhealthy && (was_stopped || is_command && has_left && was_ready);

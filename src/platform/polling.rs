@@ -284,9 +284,10 @@ impl Supervisor {
     }
 
     /// Gives up jobs that their workers do not show, and workers that are silent.
-    pub(super) fn enforce_pings(&self, state: &mut State, now: Moment) {
+    pub(super) fn enforce_pings(&self, state: &mut State, workers: &[u64], now: Moment) {
         let mut lost = Vec::new();
-        for (number, worker) in &mut state.workers {
+        for number in workers {
+            let Some(worker) = state.workers.get(number) else { continue };
             let Link::Polls(polls) = &worker.link else { continue };
             let due = |held: &Held| now >= held.seen + SILENCE;
             let unseen: Vec<u64> =
@@ -296,7 +297,9 @@ impl Supervisor {
             }
             if now < polls.pinged + SILENCE {
                 lost.extend(unseen.into_iter().map(|key| (*number, key)));
-            } else if worker.phase != Phase::Lost {
+            } else if worker.phase != Phase::Lost
+                && let Some(worker) = state.workers.get_mut(number)
+            {
                 worker
                     .unhealthy
                     .get_or_insert_with(|| format!("sent no ping for {SILENCE:?} and was killed"));
