@@ -287,6 +287,7 @@ fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
     match state.spec.environment(host) {
         EnvironmentState::Preparing { message } => Some(message),
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),
+        _ if state.unhealthy.is_some() => state.unhealthy.clone(),
         _ if starting > 0 => Some("a worker is starting".to_owned()),
         _ if state.throttled > 0 => Some("the machine bears no further worker".to_owned()),
         _ => None,

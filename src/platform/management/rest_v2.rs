@@ -125,7 +125,7 @@ fn worker_json(view: &WorkerView, endpoint: &Endpoint, image: &str, now: u64) ->
 fn status_name(status: WorkerStatus) -> &'static str {
     match status {
         WorkerStatus::Initializing => "INITIALIZING",
-        WorkerStatus::Idle => "IDLE",
+        WorkerStatus::Idle | WorkerStatus::Asleep => "IDLE",
         WorkerStatus::Running => "RUNNING",
         WorkerStatus::Throttled => "THROTTLED",
         WorkerStatus::Unhealthy => "UNHEALTHY",
