@@ -402,9 +402,16 @@ impl Backend for Platform {
             let low_priority = job.low_priority;
             let record = JobRecord::new(id.clone(), endpoint.to_owned(), job, supervisor.now());
             let accepted = record.view();
-            let stored = self.shared.options.store.accept(record).await;
-            stored.map_err(|error| not_stored(&error))?;
-            supervisor.enqueue(WorkKind::Job { id: id.clone(), low_priority });
+            let (store, queue) = (Arc::clone(&self.shared.options.store), Arc::clone(&supervisor));
+            let work = WorkKind::Job { id: id.clone(), low_priority };
+            // A client that hangs up now must not leave a job that is stored and not queued.
+            let accepting = self.shared.handle.spawn(async move {
+                store.accept(record).await?;
+                queue.enqueue(work);
+                Ok(())
+            });
+            let closed = |_| Err(StoreError::Failed { reason: "the server stops".to_owned() });
+            accepting.await.unwrap_or_else(closed).map_err(|error| not_stored(&error))?;
             // A worker may have it already; that is told once it is stored.
             let is_waiting = |view: &JobView| view.status == JobStatus::InQueue;
             Ok(supervisor.status(&id).filter(is_waiting).unwrap_or(accepted))
