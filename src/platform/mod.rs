@@ -21,6 +21,7 @@ pub mod images;
 mod kill;
 mod launch;
 mod limits;
+pub mod logs;
 mod nested;
 pub mod options;
 mod output;
@@ -42,16 +43,18 @@ pub mod store;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod webhook;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use client_api::{DeployedEndpoints, SentinelAddress};
 pub use ends::give_up_inherited;
 pub use event::{Event, Observer};
 pub use health::{WorkerStatus, WorkerView};
@@ -59,6 +62,7 @@ pub use options::PlatformOptions;
 pub use spec::EndpointSpec;
 
 use self::error::StoreError;
+use self::logs::WorkerLog;
 use self::nested::check_chain;
 use self::queue::WorkKind;
 use self::record::JobRecord;
@@ -75,6 +79,10 @@ pub struct Platform {
     endpoints: RwLock<BTreeMap<String, Arc<Supervisor>>>,
     /// Endpoints that were removed; their workers may still finish something.
     removed: Mutex<Vec<Arc<Supervisor>>>,
+    /// Who knows the endpoints of deployed apps.
+    deployed: OnceLock<Arc<dyn DeployedEndpoints>>,
+    /// Name of the app that is served.
+    app_name: OnceLock<String>,
 }
 
 impl std::fmt::Debug for Platform {
@@ -94,8 +102,14 @@ impl Platform {
             shared: Arc::new(Shared::new(options, observer, handle, platform.clone())),
             endpoints: RwLock::new(BTreeMap::new()),
             removed: Mutex::new(Vec::new()),
+            deployed: OnceLock::new(),
+            app_name: OnceLock::new(),
         });
         process::refill_spare(&platform.shared);
+        let options = &platform.shared.options;
+        let shutdown = platform.shared.shutdown.subscribe();
+        let webhooks = webhook::deliver_all(Arc::clone(&options.store), Arc::clone(&options.clock), shutdown);
+        platform.shared.handle.spawn(webhooks);
         platform
     }
 
@@ -178,6 +192,11 @@ impl Platform {
     /// Returns an endpoint's workers, the oldest first; `None` where there is no such endpoint.
     pub fn workers(&self, endpoint: &str) -> Option<Vec<WorkerView>> {
         Some(self.endpoint(endpoint)?.workers())
+    }
+
+    /// Returns what a worker printed lately; it is kept a while after the worker's end.
+    pub fn worker_log(&self, worker: &str) -> Option<Arc<WorkerLog>> {
+        self.shared.logs.get(worker)
     }
 
     /// Starts a worker of an endpoint that has none, so that it describes itself.

@@ -7,9 +7,11 @@ mod admission;
 mod body;
 mod endpoint;
 mod jobs;
+mod logs;
 mod openai;
 mod rates;
 mod refusal;
+mod sentinel;
 mod submit;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use serde_json::json;
 use self::admission::Admitted;
 pub(super) use self::rates::Rates;
 use self::refusal::Refusal;
+pub use self::sentinel::{DeployedEndpoints, SentinelAddress};
 use super::Platform;
 
 /// Builds the router.
@@ -39,6 +42,7 @@ pub(super) fn router(platform: Arc<Platform>) -> Router {
         .route("/v2/{endpoint}/health", only(get(endpoint::health)))
         .route("/v2/{endpoint}/metrics", only(get(endpoint::metrics)))
         .route("/v2/{endpoint}/openai/{*route}", any(openai::relay))
+        .route("/v1/pod/{worker}/logs", get(logs::pod_logs))
         .route("/v2/{endpoint}", any(no_route))
         .route("/v2/{endpoint}/", any(no_route))
         .route("/v2/{endpoint}/{*rest}", any(no_route))

@@ -7,11 +7,13 @@ mod crashes;
 mod fake;
 mod http;
 mod jobs;
+mod logs;
 mod openai;
 mod rates;
 mod requeue;
 mod scaling;
 mod shutdown;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
