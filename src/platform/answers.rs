@@ -214,7 +214,8 @@ impl Supervisor {
         let mut state = self.lock();
         let Some(mut worker) = state.workers.remove(&number) else { return (true, reason) };
         let reason = worker.killed_because.take().unwrap_or(reason);
-        let was_meant = matches!(worker.phase, Phase::Stopping(_))
+        // What kills one that sleeps is no fault of its code.
+        let was_meant = matches!(worker.phase, Phase::Stopping(_) | Phase::Asleep(_))
             || (worker.phase == Phase::Lost && worker.running.is_empty())
             || worker.generation != state.generation && worker.running.is_empty();
         if !was_meant {
@@ -250,7 +251,7 @@ impl Supervisor {
         if job.retries == 0 && self.change_job(state, &id, Change::Requeued) {
             state.retried += 1;
             let kind = WorkKind::Job { id, low_priority: job.request.low_priority };
-            state.queue.push_front(Work { key, kind });
+            state.queue.push_front(Work { key, since: self.now(), kind });
         } else {
             let text = format!("the worker {reason} while it ran this job, for the second time");
             self.change_job(state, &id, Change::Failed(Box::new(died(text, tail)), None));

@@ -5,23 +5,27 @@
 //! served by `worker`, and known to its supervisor by number.
 
 pub mod access;
+mod adjustable;
 mod answers;
 pub mod app;
 mod callable;
 mod client_api;
 pub mod clock;
 mod command;
+pub mod directory;
 mod dispatch;
 mod ends;
 pub mod error;
 pub mod event;
 mod exit;
+mod flashboot;
 pub mod health;
 pub mod images;
 mod kill;
 mod launch;
 mod limits;
 pub mod logs;
+pub mod management;
 mod nested;
 pub mod options;
 mod output;
@@ -45,22 +49,23 @@ mod supervisor;
 mod tests;
 mod webhook;
 mod worker;
+mod workers;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-pub use client_api::{DeployedEndpoints, SentinelAddress};
 pub use ends::give_up_inherited;
 pub use event::{Event, Observer};
 pub use health::{WorkerStatus, WorkerView};
 pub use options::PlatformOptions;
 pub use spec::EndpointSpec;
 
+use self::directory::{Directories, Directory};
 use self::error::StoreError;
 use self::logs::WorkerLog;
 use self::nested::check_chain;
@@ -79,10 +84,7 @@ pub struct Platform {
     endpoints: RwLock<BTreeMap<String, Arc<Supervisor>>>,
     /// Endpoints that were removed; their workers may still finish something.
     removed: Mutex<Vec<Arc<Supervisor>>>,
-    /// Who knows the endpoints of deployed apps.
-    deployed: OnceLock<Arc<dyn DeployedEndpoints>>,
-    /// Name of the app that is served.
-    app_name: OnceLock<String>,
+    directories: Directories,
 }
 
 impl std::fmt::Debug for Platform {
@@ -102,8 +104,7 @@ impl Platform {
             shared: Arc::new(Shared::new(options, observer, handle, platform.clone())),
             endpoints: RwLock::new(BTreeMap::new()),
             removed: Mutex::new(Vec::new()),
-            deployed: OnceLock::new(),
-            app_name: OnceLock::new(),
+            directories: Directories::default(),
         });
         process::refill_spare(&platform.shared);
         let options = &platform.shared.options;
@@ -169,6 +170,37 @@ impl Platform {
             supervisor.remove();
             removed.push(supervisor);
         }
+    }
+
+    /// What was set about the platform as a whole.
+    pub fn options(&self) -> &PlatformOptions {
+        &self.shared.options
+    }
+
+    /// Lets a directory say which endpoint the name of a deployed app's endpoint means.
+    pub fn set_directory(&self, directory: std::sync::Weak<dyn Directory>) {
+        self.directories.set(directory);
+    }
+
+    /// Sets the name of the app that [`Platform::apply`] serves: its endpoints are found by it,
+    /// whatever the environment.
+    pub fn set_app_name(&self, name: String) {
+        self.directories.set_app(name);
+    }
+
+    /// Returns the ID of an account's endpoint by app, environment and name.
+    pub fn resolve(&self, account: &str, app: &str, environment: &str, endpoint: &str) -> Option<String> {
+        if let Some(id) = self.directories.resolve(account, app, environment, endpoint) {
+            return Some(id);
+        }
+        let of_app = self.endpoint(endpoint).filter(|supervisor| supervisor.is_of_app)?;
+        let is_it = self.directories.is_app(app) && of_app.lock().spec.account == account;
+        is_it.then(|| of_app.name.clone())
+    }
+
+    /// Whether an endpoint has this ID.
+    pub fn has(&self, endpoint: &str) -> bool {
+        self.endpoint(endpoint).is_some()
     }
 
     /// Says where workers reach this server: commands start only once that is known.

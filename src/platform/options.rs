@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::access::Access;
 use super::clock::{Clock, SystemClock};
 use super::store::{DocumentStore, JobStore, MemoryDocuments, MemoryStore};
-use crate::requirements::{HostPython, Interpreter};
+use crate::requirements::{Environments, HostPython, Interpreter};
 
 /// How a worker process is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub struct PlatformOptions {
     pub warm_spare: bool,
     /// How workers are started.
     pub command: Arc<dyn WorkerCommand>,
+    /// Makes the environments that live calls ask for; none are made without it.
+    pub environments: Option<Arc<Environments>>,
     /// Where jobs are kept.
     pub store: Arc<dyn JobStore>,
     /// Where all else is kept.
@@ -117,6 +119,7 @@ impl PlatformOptions {
             host,
             max_workers: None,
             warm_spare: false,
+            environments: None,
             store: Arc::new(MemoryStore::default()),
             documents: Arc::new(MemoryDocuments::default()),
             access: Arc::default(),

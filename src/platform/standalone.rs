@@ -16,8 +16,12 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
+use super::adjustable::{self, AdjustableClock};
 use super::app;
+use super::clock::Clock;
 use super::error::StandaloneError;
+use super::management::{Management, ManagementOptions};
+use super::options::RateLimits;
 use super::{Observer, Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader};
@@ -49,6 +53,8 @@ pub struct StandaloneOptions {
     pub app: Option<PathBuf>,
     /// Further host names that requests may carry.
     pub allowed_hosts: Vec<String>,
+    /// Whether clients may ask only as often as on Runpod.
+    pub limits_rates: bool,
     /// Whether it ends when its standard input does: with whoever started it.
     pub follows_stdin: bool,
 }
@@ -100,20 +106,34 @@ async fn run(
     let mut signals = Signals::listen().map_err(StandaloneError::Runtime)?;
     let listeners = listen::bind(&options.host, options.port).await?;
     let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
-    let platform_options = PlatformOptions::new(host.clone());
+    let mut platform_options = PlatformOptions::new(host.clone());
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
+    if options.limits_rates {
+        platform_options.rate_limits = RateLimits::Runpod;
+    }
+    let clock_routes = clock_routes(&mut platform_options);
     let platform = Platform::new(platform_options, observer);
     let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     if let Some(folder) = &options.app {
         serve_app(folder, &host, &platform, &environments)?;
     }
     let url = format!("http://{}:{}", listen::shown_host(&options.host), listeners.port);
+    // Without a folder, uploads and volumes go with the process.
+    let scratch = tempfile::tempdir().map_err(StandaloneError::Scratch)?;
+    let management = Management::open(
+        Arc::clone(&platform),
+        ManagementOptions {
+            environments: Arc::clone(&environments),
+            folder: options.state.clone().unwrap_or_else(|| scratch.path().to_path_buf()),
+            url: url.clone(),
+        },
+    )?;
     let gate = Arc::new(Gate {
         guard: Guard {
             allowed_hosts: options.allowed_hosts.iter().map(|name| host_name(name)).collect(),
             token: None,
         },
-        router: platform.router(),
+        router: platform.router().merge(management.router()).merge(clock_routes),
     });
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listen::serve(listeners, gate, stopping));
@@ -142,6 +162,16 @@ async fn run(
         () = signals.next() => platform.shutdown(Duration::ZERO).await,
     }
     Ok(())
+}
+
+/// Takes a clock that can be moved where the environment asks for it, and says how it is moved.
+fn clock_routes(options: &mut PlatformOptions) -> Router {
+    if std::env::var_os(adjustable::VARIABLE).is_none_or(|value| value != adjustable::MANUAL) {
+        return Router::new();
+    }
+    let clock = Arc::new(AdjustableClock::new());
+    options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+    adjustable::router(clock, Arc::clone(&options.access), ACCOUNT.to_owned())
 }
 
 /// Completes when standard input ends; never where that does not matter.
@@ -173,6 +203,9 @@ fn serve_app(
     let problems = app::problems(&project);
     if !problems.is_empty() {
         return Err(StandaloneError::BrokenApp { path: root, problems });
+    }
+    if let Some(name) = root.file_name() {
+        platform.set_app_name(name.to_string_lossy().into_owned());
     }
     let variables = Variables::read(&root);
     let (mut specs, _) = app::build(&project, &variables, |endpoint| {

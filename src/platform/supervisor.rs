@@ -9,12 +9,11 @@ use tokio::sync::Notify;
 
 use super::client_api::Rates;
 use super::clock::Moment;
-use super::queue::{Abandoned, Queue, Target, Work, WorkKind};
+use super::queue::{Abandoned, Target, Work, WorkKind};
 use super::record::Change;
 use super::shared::Shared;
 use super::spec::EndpointSpec;
-use super::state::{Phase, State};
-use super::store::WaitingJob;
+use super::state::State;
 use crate::requirements::{EnvironmentState, HostPython};
 use crate::wire::backend::JobView;
 use crate::wire::message::{ErrorReport, Failure};
@@ -36,10 +35,7 @@ impl Supervisor {
     /// Starts to serve an endpoint; jobs of it that the store holds are queued again.
     pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>, is_of_app: bool) -> Arc<Self> {
         let name = spec.id.clone();
-        let mut state = State::new(spec);
-        let counts = shared.options.store.counts(&name);
-        (state.completed, state.failed, state.retried) = (counts.completed, counts.failed, counts.retried);
-        restore(&mut state.queue, &mut state.next_key, &shared, &name);
+        let state = State::new(spec, Arc::clone(&shared.options.store));
         let supervisor = Arc::new(Self {
             name,
             shared,
@@ -110,7 +106,7 @@ impl Supervisor {
     pub(super) fn enqueue(self: &Arc<Self>, kind: WorkKind) -> u64 {
         let mut state = self.lock();
         let key = state.take_key();
-        state.queue.push_back(Work { key, kind });
+        state.queue.push_back(Work { key, since: self.now(), kind });
         self.pump(&mut state);
         key
     }
@@ -142,8 +138,7 @@ impl Supervisor {
     pub(super) fn cancel(self: &Arc<Self>, job: &str) -> Option<JobView> {
         let mut state = self.lock();
         if self.change_job(&mut state, job, Change::Cancelled) {
-            let is_it = |work: &Work| matches!(&work.kind, WorkKind::Job { id, .. } if id == job);
-            if state.queue.remove(is_it).is_none()
+            if state.queue.remove_job(job).is_none()
                 && let Some(key) = state.key_of_job(job)
             {
                 self.release(&mut state, key, false);
@@ -171,7 +166,8 @@ impl Supervisor {
             .look(&self.name, job)
             .is_ok_and(|job| job.is_some_and(|job| job.request.low_priority));
         let key = state.take_key();
-        state.queue.push_back(Work { key, kind: WorkKind::Job { id: job.to_owned(), low_priority } });
+        let kind = WorkKind::Job { id: job.to_owned(), low_priority };
+        state.queue.push_back(Work { key, since: self.now(), kind });
         self.pump(&mut state);
         Ok(self.view(&state, job))
     }
@@ -186,7 +182,6 @@ impl Supervisor {
 
     /// Applies a change to all waiting jobs and takes them out of the queue.
     pub(super) fn end_waiting(&self, state: &mut State, change: &Change) -> u64 {
-        drop(state.queue.take(|work| matches!(work.kind, WorkKind::Job { .. })));
         let ended = match self.shared.options.store.end_waiting(&self.name, change, self.now()) {
             Ok(ended) => ended,
             Err(error) => {
@@ -197,6 +192,7 @@ impl Supervisor {
         if matches!(change, Change::Failed(..) | Change::TimedOut(_)) {
             state.failed += ended;
         }
+        state.queue.clear_jobs();
         // Those who watch a job that goes on look at it and wait again.
         for (_, watcher) in state.watchers.drain() {
             watcher.notify_waiters();
@@ -285,22 +281,9 @@ impl Supervisor {
     }
 }
 
-fn restore(queue: &mut Queue, next_key: &mut u64, shared: &Shared, name: &str) {
-    let store = &shared.options.store;
-    match store.waiting(name, usize::MAX) {
-        Ok(jobs) => {
-            for WaitingJob { id, low_priority, .. } in jobs {
-                queue.push_back(Work { key: *next_key, kind: WorkKind::Job { id, low_priority } });
-                *next_key += 1;
-            }
-        }
-        Err(error) => tracing::error!(endpoint = name, %error, "waiting jobs could not be read"),
-    }
-}
-
 /// Says why a job waits.
 fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
-    let starting = state.present().filter(|(_, worker)| worker.phase == Phase::Starting).count();
+    let starting = state.workers.counts().starting;
     match state.spec.environment(host) {
         EnvironmentState::Preparing { message } => Some(message),
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),

@@ -24,7 +24,6 @@ use serde_json::json;
 use self::admission::Admitted;
 pub(super) use self::rates::Rates;
 use self::refusal::Refusal;
-pub use self::sentinel::{DeployedEndpoints, SentinelAddress};
 use super::Platform;
 
 /// Builds the router.

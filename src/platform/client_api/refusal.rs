@@ -72,8 +72,8 @@ impl From<ErrorReport> for Refusal {
     fn from(report: ErrorReport) -> Self {
         let status = match report.failure {
             Failure::NotFound => StatusCode::NOT_FOUND,
-            Failure::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             Failure::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+            Failure::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             Failure::InvalidInput => return Self::bad_request(report.message),
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -5,7 +5,7 @@ use tokio::io::AsyncReadExt;
 
 use super::http::Server;
 use super::*;
-use crate::platform::{DeployedEndpoints, SentinelAddress};
+use crate::platform::directory::Directory;
 
 fn printing(name: &str) -> EndpointSpec {
     let mut endpoint = spec(name);
@@ -97,10 +97,9 @@ async fn log_is_followed_as_events_until_the_worker_ends() {
 /// Knows one endpoint of one app.
 struct Deployed;
 
-impl DeployedEndpoints for Deployed {
-    fn resolve(&self, account: Option<&str>, address: &SentinelAddress) -> Option<String> {
-        let is_it = address.app == "shop" && address.environment == "live" && address.endpoint == "cart";
-        (is_it && account.is_none_or(|account| account == "first")).then(|| "p".to_owned())
+impl Directory for Deployed {
+    fn resolve(&self, account: &str, app: &str, environment: &str, endpoint: &str) -> Option<String> {
+        ((account, app, environment, endpoint) == ("first", "shop", "live", "cart")).then(|| "p".to_owned())
     }
 }
 
@@ -114,7 +113,8 @@ fn sentinel(token: &str, app: &str, environment: &str, endpoint: &str) -> String
 #[tokio::test]
 async fn sentinel_resolves_by_headers() {
     let server = server().await;
-    server.fixture.platform.set_deployed(Arc::new(Deployed));
+    let deployed: Arc<dyn Directory> = Arc::new(Deployed);
+    server.fixture.platform.set_directory(Arc::downgrade(&deployed));
     server.fixture.platform.set_app_name("served".to_owned());
     let body = br#"{"input": "x"}"#;
     for headers in [

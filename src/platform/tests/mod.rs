@@ -5,6 +5,7 @@ mod calls;
 mod commands;
 mod crashes;
 mod fake;
+mod flashboot;
 mod http;
 mod jobs;
 mod logs;
@@ -13,6 +14,7 @@ mod rates;
 mod requeue;
 mod scaling;
 mod shutdown;
+mod simulation;
 mod webhooks;
 
 use std::collections::BTreeMap;
