@@ -26,6 +26,7 @@ pub mod images;
 mod kill;
 mod launch;
 mod limits;
+pub mod logs;
 pub mod management;
 mod nested;
 pub mod options;
@@ -50,6 +51,7 @@ pub mod store;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod webhook;
 mod worker;
 mod worker_api;
 mod workers;
@@ -70,6 +72,7 @@ pub use spec::EndpointSpec;
 
 use self::directory::{Directories, Directory};
 use self::error::StoreError;
+use self::logs::WorkerLog;
 use self::nested::check_chain;
 use self::queue::WorkKind;
 use self::record::JobRecord;
@@ -109,6 +112,10 @@ impl Platform {
             directories: Directories::default(),
         });
         process::refill_spare(&platform.shared);
+        let options = &platform.shared.options;
+        let shutdown = platform.shared.shutdown.subscribe();
+        let webhooks = webhook::deliver_all(Arc::clone(&options.store), Arc::clone(&options.clock), shutdown);
+        platform.shared.handle.spawn(webhooks);
         platform
     }
 
@@ -180,9 +187,20 @@ impl Platform {
         self.directories.set(directory);
     }
 
+    /// Sets the name of the app that [`Platform::apply`] serves: its endpoints are found by it,
+    /// whatever the environment.
+    pub fn set_app_name(&self, name: String) {
+        self.directories.set_app(name);
+    }
+
     /// Returns the ID of an account's endpoint by app, environment and name.
     pub fn resolve(&self, account: &str, app: &str, environment: &str, endpoint: &str) -> Option<String> {
-        self.directories.resolve(account, app, environment, endpoint)
+        if let Some(id) = self.directories.resolve(account, app, environment, endpoint) {
+            return Some(id);
+        }
+        let of_app = self.endpoint(endpoint).filter(|supervisor| supervisor.is_of_app)?;
+        let is_it = self.directories.is_app(app) && of_app.lock().spec.account == account;
+        is_it.then(|| of_app.name.clone())
     }
 
     /// Whether an endpoint has this ID.
@@ -211,6 +229,11 @@ impl Platform {
     /// Returns an endpoint's workers, the oldest first; `None` where there is no such endpoint.
     pub fn workers(&self, endpoint: &str) -> Option<Vec<WorkerView>> {
         Some(self.endpoint(endpoint)?.workers())
+    }
+
+    /// Returns what a worker printed lately; it is kept a while after the worker's end.
+    pub fn worker_log(&self, worker: &str) -> Option<Arc<WorkerLog>> {
+        self.shared.logs.get(worker)
     }
 
     /// Starts a worker of an endpoint that has none, so that it describes itself.

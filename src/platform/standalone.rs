@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::error::StandaloneError;
 use super::front::{Front, RUNPOD_HOSTS};
 use super::management::{Management, ManagementOptions};
+use super::options::RateLimits;
 use super::running::Running;
 use super::store::{self, DocumentStore, JobStore};
 use super::{Event, Observer, Platform, PlatformOptions};
@@ -58,6 +59,8 @@ pub struct StandaloneOptions {
     pub app: Option<PathBuf>,
     /// Further host names that requests may carry.
     pub allowed_hosts: Vec<String>,
+    /// Whether clients may ask only as often as on Runpod.
+    pub limits_rates: bool,
     /// Whether it ends when its standard input does: with whoever started it.
     pub follows_stdin: bool,
 }
@@ -116,6 +119,9 @@ async fn run(
         platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
     }
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
+    if options.limits_rates {
+        platform_options.rate_limits = RateLimits::Runpod;
+    }
     let clock_routes = clock_routes(&mut platform_options);
     let platform = Platform::new(platform_options, Arc::clone(&observer));
     let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
@@ -247,6 +253,9 @@ fn serve_app(
     let problems = app::problems(&project);
     if !problems.is_empty() {
         return Err(StandaloneError::BrokenApp { path: root, problems });
+    }
+    if let Some(name) = root.file_name() {
+        platform.set_app_name(name.to_string_lossy().into_owned());
     }
     let variables = Variables::read(&root);
     let (mut specs, _) = app::build(&project, &variables, |endpoint| {

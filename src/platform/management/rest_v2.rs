@@ -130,7 +130,6 @@ fn status_name(status: WorkerStatus) -> &'static str {
         WorkerStatus::Throttled => "THROTTLED",
         WorkerStatus::Unhealthy => "UNHEALTHY",
         WorkerStatus::Stopping => "STOPPING",
-        WorkerStatus::Asleep => "ASLEEP",
     }
 }
 
