@@ -5,10 +5,12 @@
 //! served by `worker`, and known to its supervisor by number.
 
 pub mod access;
+mod adjustable;
 mod answers;
 pub mod app;
 mod callable;
 mod client_api;
+pub mod client_env;
 pub mod clock;
 mod command;
 pub mod directory;
@@ -17,6 +19,8 @@ mod ends;
 pub mod error;
 pub mod event;
 mod exit;
+mod flashboot;
+mod front;
 pub mod health;
 pub mod images;
 mod kill;
@@ -32,6 +36,7 @@ mod process;
 pub mod provision;
 mod queue;
 pub mod record;
+pub mod running;
 mod scale;
 pub mod scaler;
 mod shared;
@@ -45,6 +50,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
