@@ -7,6 +7,7 @@
 pub mod access;
 mod answers;
 pub mod app;
+mod artifact;
 mod callable;
 mod client_api;
 pub mod clock;

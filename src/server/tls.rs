@@ -347,8 +347,7 @@ mod tests {
         let seconds = on.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second();
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds.try_into().unwrap()));
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let result =
-            verifier.build().unwrap().verify_server_cert(&certificate.cert[0], &[], &name, &[], now);
+        let result = verifier.build().unwrap().verify_server_cert(&certificate.cert[0], &[], &name, &[], now);
         result.is_ok()
     }
 

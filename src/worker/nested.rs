@@ -64,7 +64,12 @@ impl Nested {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn environment(&self, dependencies: Vec<String>) -> Result<String, ErrorReport> {
+    pub fn environment(&self, dependencies: Vec<String>) -> Result<String, Box<ErrorReport>> {
+        self.ask_environment(dependencies).map_err(Box::new)
+    }
+
+    #[expect(clippy::result_large_err, reason = "boxed by the only caller")]
+    fn ask_environment(&self, dependencies: Vec<String>) -> Result<String, ErrorReport> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         {
