@@ -15,6 +15,8 @@ pub enum WorkerStatus {
     Idle,
     /// Holds work.
     Running,
+    /// Sleeps after its idle timeout, to be resumed at the next need.
+    Asleep,
     /// Is wanted, and the machine has no room for it.
     Throttled,
     /// Crashed or cannot load; another is started after a pause.
@@ -45,6 +47,7 @@ impl Worker {
             Phase::Starting => WorkerStatus::Initializing,
             Phase::Ready | Phase::Draining if !self.running.is_empty() => WorkerStatus::Running,
             Phase::Ready => WorkerStatus::Idle,
+            Phase::Asleep(_) => WorkerStatus::Asleep,
             Phase::Draining | Phase::Stopping(_) => WorkerStatus::Stopping,
             Phase::Lost => WorkerStatus::Unhealthy,
         }

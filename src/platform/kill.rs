@@ -28,6 +28,23 @@ impl KillSwitch {
         }
     }
 
+    /// Stops the group until [`KillSwitch::thaw`]; returns whether there is one that could be.
+    pub(super) fn freeze(&self) -> bool {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a stopped group go on.
+    pub(super) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = state.pid.is_some_and(|pid| kill_process_group(pid, signal).is_ok());
+        let followed = state.followed.as_ref().is_some_and(|other| other.signal(signal));
+        own || followed
+    }
+
     /// Asks the group's leader to end; one that does not exist yet is killed.
     pub(super) fn terminate(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

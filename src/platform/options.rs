@@ -66,6 +66,16 @@ impl WorkerCommand for PythonWorker {
     }
 }
 
+/// How often clients may ask an endpoint (`platform.md` 1.11).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RateLimits {
+    /// As often as they like.
+    #[default]
+    Off,
+    /// As often as on Runpod.
+    Runpod,
+}
+
 /// Options of [`super::Platform`]; [`PlatformOptions::new`] has the defaults.
 #[derive(Clone)]
 pub struct PlatformOptions {
@@ -85,6 +95,8 @@ pub struct PlatformOptions {
     pub documents: Arc<dyn DocumentStore>,
     /// Who may call; everyone until an account is admitted.
     pub access: Arc<Access>,
+    /// How often clients may ask.
+    pub rate_limits: RateLimits,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// How long a worker may take to load its code (7 minutes, as on Runpod).
@@ -111,6 +123,7 @@ impl PlatformOptions {
             store: Arc::new(MemoryStore::default()),
             documents: Arc::new(MemoryDocuments::default()),
             access: Arc::default(),
+            rate_limits: RateLimits::Off,
             clock: Arc::new(SystemClock::default()),
             init_timeout: Duration::from_mins(7),
             cancel_grace: Duration::from_secs(3),

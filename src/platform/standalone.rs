@@ -16,8 +16,11 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
+use super::adjustable::{self, AdjustableClock};
 use super::app;
+use super::clock::Clock;
 use super::error::StandaloneError;
+use super::management::{Management, ManagementOptions};
 use super::{Observer, Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader};
@@ -100,20 +103,31 @@ async fn run(
     let mut signals = Signals::listen().map_err(StandaloneError::Runtime)?;
     let listeners = listen::bind(&options.host, options.port).await?;
     let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
-    let platform_options = PlatformOptions::new(host.clone());
+    let mut platform_options = PlatformOptions::new(host.clone());
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
+    let clock_routes = clock_routes(&mut platform_options);
     let platform = Platform::new(platform_options, observer);
     let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     if let Some(folder) = &options.app {
         serve_app(folder, &host, &platform, &environments)?;
     }
     let url = format!("http://{}:{}", listen::shown_host(&options.host), listeners.port);
+    // Without a folder, uploads and volumes go with the process.
+    let scratch = tempfile::tempdir().map_err(StandaloneError::Scratch)?;
+    let management = Management::open(
+        Arc::clone(&platform),
+        ManagementOptions {
+            environments: Arc::clone(&environments),
+            folder: options.state.clone().unwrap_or_else(|| scratch.path().to_path_buf()),
+            url: url.clone(),
+        },
+    )?;
     let gate = Arc::new(Gate {
         guard: Guard {
             allowed_hosts: options.allowed_hosts.iter().map(|name| host_name(name)).collect(),
             token: None,
         },
-        router: platform.router(),
+        router: platform.router().merge(management.router()).merge(clock_routes),
     });
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listen::serve(listeners, gate, stopping));
@@ -142,6 +156,16 @@ async fn run(
         () = signals.next() => platform.shutdown(Duration::ZERO).await,
     }
     Ok(())
+}
+
+/// Takes a clock that can be moved where the environment asks for it, and says how it is moved.
+fn clock_routes(options: &mut PlatformOptions) -> Router {
+    if std::env::var_os(adjustable::VARIABLE).is_none_or(|value| value != adjustable::MANUAL) {
+        return Router::new();
+    }
+    let clock = Arc::new(AdjustableClock::new());
+    options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+    adjustable::router(clock, Arc::clone(&options.access), ACCOUNT.to_owned())
 }
 
 /// Completes when standard input ends; never where that does not matter.

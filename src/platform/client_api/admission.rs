@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
+use super::rates::{Operation, Permit, enter};
 use super::refusal::Refusal;
 use crate::platform::Platform;
 use crate::platform::access::Caller;
@@ -24,6 +25,12 @@ impl Admitted {
     /// The endpoint's ID.
     pub(super) fn endpoint(&self) -> &str {
         &self.supervisor.name
+    }
+
+    /// Counts it as one of these; refuses it when there are too many. It counts until the permit
+    /// is dropped.
+    pub(super) fn enter(&self, operation: Operation) -> Result<Permit, Refusal> {
+        enter(&self.supervisor, operation)
     }
 
     /// A part of the path; empty when the route has none of this name.

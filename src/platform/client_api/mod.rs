@@ -7,6 +7,8 @@ mod admission;
 mod body;
 mod endpoint;
 mod jobs;
+mod openai;
+mod rates;
 mod refusal;
 mod submit;
 
@@ -18,6 +20,7 @@ use axum::routing::{MethodRouter, any, get, post};
 use serde_json::json;
 
 use self::admission::Admitted;
+pub(super) use self::rates::Rates;
 use self::refusal::Refusal;
 use super::Platform;
 
@@ -30,7 +33,12 @@ pub(super) fn router(platform: Arc<Platform>) -> Router {
         .route("/v2/{endpoint}/status-sync/{job}", only(get(jobs::status_sync).post(jobs::status_sync)))
         .route("/v2/{endpoint}/stream/{job}", only(get(jobs::stream).post(jobs::stream)))
         .route("/v2/{endpoint}/cancel/{job}", only(post(jobs::cancel)))
+        .route("/v2/{endpoint}/retry/{job}", only(post(jobs::retry)))
+        .route("/v2/{endpoint}/purge-queue", only(post(endpoint::purge_queue)))
+        .route("/v2/{endpoint}/requests", only(get(endpoint::requests)))
         .route("/v2/{endpoint}/health", only(get(endpoint::health)))
+        .route("/v2/{endpoint}/metrics", only(get(endpoint::metrics)))
+        .route("/v2/{endpoint}/openai/{*route}", any(openai::relay))
         .route("/v2/{endpoint}", any(no_route))
         .route("/v2/{endpoint}/", any(no_route))
         .route("/v2/{endpoint}/{*rest}", any(no_route))

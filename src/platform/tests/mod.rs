@@ -5,11 +5,15 @@ mod calls;
 mod commands;
 mod crashes;
 mod fake;
+mod flashboot;
 mod http;
 mod jobs;
+mod openai;
+mod rates;
 mod requeue;
 mod scaling;
 mod shutdown;
+mod simulation;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
