@@ -130,6 +130,7 @@ fn status_name(status: WorkerStatus) -> &'static str {
         WorkerStatus::Throttled => "THROTTLED",
         WorkerStatus::Unhealthy => "UNHEALTHY",
         WorkerStatus::Stopping => "STOPPING",
+        WorkerStatus::Asleep => "ASLEEP",
     }
 }
 
