@@ -8,6 +8,7 @@ pub mod access;
 mod adjustable;
 mod answers;
 pub mod app;
+mod artifact;
 mod callable;
 mod client_api;
 pub mod client_env;
