@@ -190,6 +190,12 @@ fn call(link: &Link, frame: &Frame) {
             }
             link.json(id, &json!("survived"));
         }
+        "hang_once" => {
+            if std::fs::File::create_new(input.as_str().unwrap()).is_ok() {
+                thread::sleep(Duration::from_hours(1));
+            }
+            link.json(id, &json!("survived"));
+        }
         "garbage" => {
             use std::io::Write;
             link.socket.lock().unwrap().write_all(&[7; 100]).unwrap();
