@@ -19,6 +19,7 @@ pub mod error;
 pub mod event;
 mod exit;
 mod flashboot;
+mod guardian;
 pub mod health;
 pub mod images;
 mod kill;
