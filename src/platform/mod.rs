@@ -8,8 +8,10 @@ pub mod access;
 mod adjustable;
 mod answers;
 pub mod app;
+mod artifact;
 mod callable;
 mod client_api;
+pub mod client_env;
 pub mod clock;
 mod command;
 pub mod directory;
@@ -19,12 +21,14 @@ pub mod error;
 pub mod event;
 mod exit;
 mod flashboot;
+mod front;
 mod guardian;
 pub mod health;
 pub mod images;
 mod kill;
 mod launch;
 mod limits;
+pub mod logs;
 pub mod management;
 mod nested;
 pub mod options;
@@ -36,6 +40,7 @@ mod process;
 pub mod provision;
 mod queue;
 pub mod record;
+pub mod running;
 mod scale;
 pub mod scaler;
 mod shared;
@@ -48,6 +53,7 @@ pub mod store;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod webhook;
 mod worker;
 mod worker_api;
 mod workers;
@@ -68,6 +74,7 @@ pub use spec::EndpointSpec;
 
 use self::directory::{Directories, Directory};
 use self::error::StoreError;
+use self::logs::WorkerLog;
 use self::nested::check_chain;
 use self::queue::WorkKind;
 use self::record::JobRecord;
@@ -107,6 +114,10 @@ impl Platform {
             directories: Directories::default(),
         });
         process::refill_spare(&platform.shared);
+        let options = &platform.shared.options;
+        let shutdown = platform.shared.shutdown.subscribe();
+        let webhooks = webhook::deliver_all(Arc::clone(&options.store), Arc::clone(&options.clock), shutdown);
+        platform.shared.handle.spawn(webhooks);
         platform
     }
 
@@ -178,9 +189,20 @@ impl Platform {
         self.directories.set(directory);
     }
 
+    /// Sets the name of the app that [`Platform::apply`] serves: its endpoints are found by it,
+    /// whatever the environment.
+    pub fn set_app_name(&self, name: String) {
+        self.directories.set_app(name);
+    }
+
     /// Returns the ID of an account's endpoint by app, environment and name.
     pub fn resolve(&self, account: &str, app: &str, environment: &str, endpoint: &str) -> Option<String> {
-        self.directories.resolve(account, app, environment, endpoint)
+        if let Some(id) = self.directories.resolve(account, app, environment, endpoint) {
+            return Some(id);
+        }
+        let of_app = self.endpoint(endpoint).filter(|supervisor| supervisor.is_of_app)?;
+        let is_it = self.directories.is_app(app) && of_app.lock().spec.account == account;
+        is_it.then(|| of_app.name.clone())
     }
 
     /// Whether an endpoint has this ID.
@@ -209,6 +231,11 @@ impl Platform {
     /// Returns an endpoint's workers, the oldest first; `None` where there is no such endpoint.
     pub fn workers(&self, endpoint: &str) -> Option<Vec<WorkerView>> {
         Some(self.endpoint(endpoint)?.workers())
+    }
+
+    /// Returns what a worker printed lately; it is kept a while after the worker's end.
+    pub fn worker_log(&self, worker: &str) -> Option<Arc<WorkerLog>> {
+        self.shared.logs.get(worker)
     }
 
     /// Starts a worker of an endpoint that has none, so that it describes itself.
@@ -400,9 +427,16 @@ impl Backend for Platform {
             let low_priority = job.low_priority;
             let record = JobRecord::new(id.clone(), endpoint.to_owned(), job, supervisor.now());
             let accepted = record.view();
-            let stored = self.shared.options.store.accept(record).await;
-            stored.map_err(|error| not_stored(&error))?;
-            supervisor.enqueue(WorkKind::Job { id: id.clone(), low_priority });
+            let (store, queue) = (Arc::clone(&self.shared.options.store), Arc::clone(&supervisor));
+            let work = WorkKind::Job { id: id.clone(), low_priority };
+            // A client that hangs up now must not leave a job that is stored and not queued.
+            let accepting = self.shared.handle.spawn(async move {
+                store.accept(record).await?;
+                queue.enqueue(work);
+                Ok(())
+            });
+            let closed = |_| Err(StoreError::Failed { reason: "the server stops".to_owned() });
+            accepting.await.unwrap_or_else(closed).map_err(|error| not_stored(&error))?;
             // A worker may have it already; that is told once it is stored.
             let is_waiting = |view: &JobView| view.status == JobStatus::InQueue;
             Ok(supervisor.status(&id).filter(is_waiting).unwrap_or(accepted))

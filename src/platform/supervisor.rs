@@ -206,7 +206,8 @@ impl Supervisor {
             tracing::error!(endpoint = self.name, %error, "the job store failed");
             Vec::new()
         });
-        jobs.iter().map(super::record::JobRecord::view).collect()
+        // Outputs may be large, and not all stores read them here.
+        jobs.iter().map(|job| JobView { output: None, ..job.view() }).collect()
     }
 
     /// Completes once every change made so far is stored; nothing may be told to a client or a

@@ -7,9 +7,11 @@ pub(super) mod admission;
 pub(super) mod body;
 mod endpoint;
 mod jobs;
+mod logs;
 mod openai;
 mod rates;
 pub(super) mod refusal;
+mod sentinel;
 mod submit;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub(super) fn router(platform: Arc<Platform>) -> Router {
         .route("/v2/{endpoint}/health", only(get(endpoint::health)))
         .route("/v2/{endpoint}/metrics", only(get(endpoint::metrics)))
         .route("/v2/{endpoint}/openai/{*route}", any(openai::relay))
+        .route("/v1/pod/{worker}/logs", get(logs::pod_logs))
         .route("/v2/{endpoint}", any(no_route))
         .route("/v2/{endpoint}/", any(no_route))
         .route("/v2/{endpoint}/{*rest}", any(no_route))
