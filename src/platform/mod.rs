@@ -22,6 +22,7 @@ pub mod event;
 mod exit;
 mod flashboot;
 mod front;
+mod guardian;
 pub mod health;
 pub mod images;
 mod kill;

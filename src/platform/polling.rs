@@ -96,6 +96,7 @@ impl Supervisor {
             if worker.phase == Phase::Starting {
                 self.polling_started(&mut state, number, now);
             }
+            self.stop_drained(&mut state, number, now);
         }
         self.pump(&mut state);
         drop(state);
@@ -236,15 +237,31 @@ impl Supervisor {
             News::End(change, wants_end) => (change, wants_end),
         };
         polls.held.remove(&key);
-        worker.running.remove(&key);
+        let ended = worker.running.remove(&key);
+        let ran_too_long =
+            ended.and_then(|ended| ended.abandoned).is_some_and(|abandoned| abandoned.is_timeout);
         worker.since = now;
-        if wants_end && worker.phase == Phase::Ready {
+        // It did not let go when it was told to: as on Runpod, the worker of a job that ran too
+        // long is stopped (`platform.md` 4.4).
+        if (wants_end || ran_too_long) && worker.phase == Phase::Ready {
             worker.drain();
         }
+        self.stop_drained(&mut state, number, now);
         state.crashes = 0;
         let is_applied = is_wanted && self.change_job(&mut state, job, change);
         self.pump(&mut state);
         if is_applied { Ok(()) } else { Err(NotHeld) }
+    }
+
+    /// Stops a worker that was to finish what it held, once it has.
+    fn stop_drained(&self, state: &mut State, number: u64, now: Moment) {
+        let stop_at = now + self.shared.options.stop_grace;
+        if let Some(worker) = state.workers.get_mut(&number)
+            && worker.phase == Phase::Draining
+            && worker.running.is_empty()
+        {
+            stop(worker, stop_at);
+        }
     }
 
     /// A worker pings, and lists what it holds.
@@ -268,6 +285,7 @@ impl Supervisor {
         for key in let_go {
             drop_held(&mut state, number, key);
         }
+        self.stop_drained(&mut state, number, now);
         self.pump(&mut state);
     }
 
@@ -311,6 +329,7 @@ impl Supervisor {
             if let Some(Running { target: Target::Job { id, .. }, .. }) = drop_held(state, number, key) {
                 self.lose_job(state, key, &id);
             }
+            self.stop_drained(state, number, now);
         }
     }
 
