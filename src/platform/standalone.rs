@@ -20,9 +20,11 @@ use super::adjustable::{self, AdjustableClock};
 use super::app;
 use super::clock::Clock;
 use super::error::StandaloneError;
+use super::front::{Front, RUNPOD_HOSTS};
 use super::management::{Management, ManagementOptions};
 use super::options::RateLimits;
-use super::{Observer, Platform, PlatformOptions};
+use super::running::Running;
+use super::{Event, Observer, Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader};
 use crate::requirements::{DepsMode, Environments, HostPython, Reporter};
@@ -112,7 +114,7 @@ async fn run(
         platform_options.rate_limits = RateLimits::Runpod;
     }
     let clock_routes = clock_routes(&mut platform_options);
-    let platform = Platform::new(platform_options, observer);
+    let platform = Platform::new(platform_options, Arc::clone(&observer));
     let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     if let Some(folder) = &options.app {
         serve_app(folder, &host, &platform, &environments)?;
@@ -131,13 +133,34 @@ async fn run(
     let gate = Arc::new(Gate {
         guard: Guard {
             allowed_hosts: options.allowed_hosts.iter().map(|name| host_name(name)).collect(),
+            served_hosts: &RUNPOD_HOSTS,
             token: None,
         },
         router: platform.router().merge(management.router()).merge(clock_routes),
     });
     let (stop, stopping) = watch::channel(false);
-    let serving = tokio::spawn(listen::serve(listeners, gate, stopping));
+    let mut running = Running::here(url.clone(), token.clone());
+    // The files of its certificates go with it.
+    let mut _files = None;
+    let tls = match Front::open(options.state.as_deref(), &host, &listeners, options.port).await {
+        Ok(front) => {
+            front.describe(&mut running);
+            let config = front.config();
+            _files = front.serve(stopping.clone());
+            Some(config)
+        }
+        Err(error) => {
+            note(&observer, "load-balanced endpoints cannot be called by https", &error);
+            None
+        }
+    };
+    let serving = tokio::spawn(listen::serve_both(listeners, gate, tls, stopping));
     platform.listens_at(&url);
+    // Its file goes when this returns.
+    let announced = running.announce();
+    if let Err(error) = &announced {
+        note(&observer, "`flash platform env` will not find this platform", error);
+    }
     tell(&Ready {
         api: format!("{url}/v2"),
         graphql: format!("{url}/graphql"),
@@ -172,6 +195,17 @@ fn clock_routes(options: &mut PlatformOptions) -> Router {
     let clock = Arc::new(AdjustableClock::new());
     options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
     adjustable::router(clock, Arc::clone(&options.access), ACCOUNT.to_owned())
+}
+
+/// Says what does not work, and why, where it is no reason to end.
+fn note(observer: &Arc<dyn Observer>, what: &str, error: &dyn std::error::Error) {
+    let mut text = format!("{what}: {error}");
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.extend([" (", &source.to_string(), ")"]);
+        cause = source.source();
+    }
+    observer.event(Event::Note { text });
 }
 
 /// Completes when standard input ends; never where that does not matter.

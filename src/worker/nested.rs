@@ -64,21 +64,21 @@ impl Nested {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn environment(&self, dependencies: Vec<String>) -> Result<String, ErrorReport> {
+    pub fn environment(&self, dependencies: Vec<String>) -> Result<String, Box<ErrorReport>> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         {
             let mut pending = self.lock();
             if pending.is_closed {
-                return Err(parent_gone());
+                return Err(Box::new(parent_gone()));
             }
             pending.waiting.insert(id, Waiting::Json(sender));
         }
         self.link
             .send(FrameKind::Environment, FROM_WORKER, id, &EnvironmentHead { dependencies }, Vec::new())
-            .map_err(|error| internal(&error.to_string()))?;
-        let answer = receiver.blocking_recv().map_err(|_| parent_gone())??;
-        serde_json::from_slice(&answer).map_err(|error| internal(&error.to_string()))
+            .map_err(|error| Box::new(internal(&error.to_string())))?;
+        let answer = receiver.blocking_recv().map_err(|_| Box::new(parent_gone()))?.map_err(Box::new)?;
+        serde_json::from_slice(&answer).map_err(|error| Box::new(internal(&error.to_string())))
     }
 
     /// Fails every waiting call: the parent is gone.
