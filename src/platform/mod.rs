@@ -8,6 +8,7 @@ pub mod access;
 mod adjustable;
 mod answers;
 pub mod app;
+mod artifact;
 mod callable;
 mod client_api;
 pub mod client_env;
@@ -32,6 +33,7 @@ mod nested;
 pub mod options;
 mod output;
 mod pod;
+mod polling;
 mod polls;
 mod process;
 pub mod provision;
@@ -52,6 +54,7 @@ mod supervisor;
 mod tests;
 mod webhook;
 mod worker;
+mod worker_api;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -216,7 +219,7 @@ impl Platform {
 
     /// Builds the router of `/v2/{endpoint}/…`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        client_api::router(Arc::clone(self))
+        client_api::router(Arc::clone(self)).merge(worker_api::router(Arc::clone(self)))
     }
 
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.
@@ -423,9 +426,16 @@ impl Backend for Platform {
             let low_priority = job.low_priority;
             let record = JobRecord::new(id.clone(), endpoint.to_owned(), job, supervisor.now());
             let accepted = record.view();
-            let stored = self.shared.options.store.accept(record).await;
-            stored.map_err(|error| not_stored(&error))?;
-            supervisor.enqueue(WorkKind::Job { id: id.clone(), low_priority });
+            let (store, queue) = (Arc::clone(&self.shared.options.store), Arc::clone(&supervisor));
+            let work = WorkKind::Job { id: id.clone(), low_priority };
+            // A client that hangs up now must not leave a job that is stored and not queued.
+            let accepting = self.shared.handle.spawn(async move {
+                store.accept(record).await?;
+                queue.enqueue(work);
+                Ok(())
+            });
+            let closed = |_| Err(StoreError::Failed { reason: "the server stops".to_owned() });
+            accepting.await.unwrap_or_else(closed).map_err(|error| not_stored(&error))?;
             // A worker may have it already; that is told once it is stored.
             let is_waiting = |view: &JobView| view.status == JobStatus::InQueue;
             Ok(supervisor.status(&id).filter(is_waiting).unwrap_or(accepted))

@@ -24,6 +24,7 @@ use super::front::{Front, RUNPOD_HOSTS};
 use super::management::{Management, ManagementOptions};
 use super::options::RateLimits;
 use super::running::Running;
+use super::store::{self, DocumentStore, JobStore};
 use super::{Event, Observer, Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader};
@@ -39,6 +40,9 @@ pub const ACCOUNT: &str = "local";
 const GRACE: Duration = Duration::from_secs(10);
 /// How long answers may take to reach their clients once the workers are gone.
 const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// How long the last changes may take to reach the disk.
+const LAST_CHANGES: Duration = Duration::from_secs(3);
 
 /// What `flash platform` is asked for.
 #[derive(Debug, Clone)]
@@ -108,7 +112,12 @@ async fn run(
     let mut signals = Signals::listen().map_err(StandaloneError::Runtime)?;
     let listeners = listen::bind(&options.host, options.port).await?;
     let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
+    let state = options.state.as_deref().map(store::open).transpose()?;
     let mut platform_options = PlatformOptions::new(host.clone());
+    if let Some(state) = &state {
+        platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
+        platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
+    }
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
     if options.limits_rates {
         platform_options.rate_limits = RateLimits::Runpod;
@@ -120,6 +129,9 @@ async fn run(
         serve_app(folder, &host, &platform, &environments)?;
     }
     let url = format!("http://{}:{}", listen::shown_host(&options.host), listeners.port);
+    if let Some(state) = &state {
+        state.lock.tell_url(&url);
+    }
     // Without a folder, uploads and volumes go with the process.
     let scratch = tempfile::tempdir().map_err(StandaloneError::Scratch)?;
     let management = Management::open(
@@ -183,6 +195,10 @@ async fn run(
     tokio::select! {
         () = drained => {}
         () = signals.next() => platform.shutdown(Duration::ZERO).await,
+    }
+    if let Some(state) = &state {
+        // With a full disk it may never be; the next start goes by what is stored.
+        let _ = tokio::time::timeout(LAST_CHANGES, state.store.settled()).await;
     }
     Ok(())
 }
