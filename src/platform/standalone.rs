@@ -106,10 +106,11 @@ async fn run(
     let listeners = listen::bind(&options.host, options.port).await?;
     let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
     let mut platform_options = PlatformOptions::new(host.clone());
+    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
+    platform_options.environments = Some(Arc::clone(&environments));
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
     let clock_routes = clock_routes(&mut platform_options);
     let platform = Platform::new(platform_options, Arc::clone(&observer));
-    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     if let Some(folder) = &options.app {
         serve_app(folder, &host, &platform, &environments)?;
     }
