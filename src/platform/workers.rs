@@ -101,6 +101,10 @@ impl Workers {
         self.all.values_mut()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&u64, &Worker)> {
+        self.all.iter()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }

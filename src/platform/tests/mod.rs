@@ -8,12 +8,14 @@ mod fake;
 mod flashboot;
 mod http;
 mod jobs;
+mod logs;
 mod openai;
 mod rates;
 mod requeue;
 mod scaling;
 mod shutdown;
 mod simulation;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
