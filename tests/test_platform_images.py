@@ -258,7 +258,8 @@ def test_exception_is_told_with_the_users_frames(live: Start, kind: str) -> None
     with pytest.raises(RuntimeError, match="Remote execution failed: 'lost'") as caught:
         client.call("fails", "'lost'")
     text = str(caught.value)
-    assert 'raise KeyError(text) from ValueError("before")' in text and "ValueError: before" in text
+    assert 'raise KeyError(text) from ValueError("before")' in text
+    assert "ValueError: before" in text
     assert "runpod_flash" not in text
     with pytest.raises(RuntimeError, match=r"sys\.exit\(3\)"):
         client.call("leaves")
@@ -304,7 +305,8 @@ def test_path_of_a_module_cannot_lead_out(live: Start, tmp_path: Path) -> None:
     client.call("add", "1, 2")
     evil = {**client.sent, "modules": {"../../evil.py": "x = 1"}}
     answer = client.worker.json("", evil)
-    assert answer["success"] is False and "leads out of its folder" in answer["error"]
+    assert answer["success"] is False
+    assert "leads out of its folder" in answer["error"]
 
 
 def test_system_packages_are_a_warning(live: Start) -> None:
@@ -318,7 +320,7 @@ def test_input_that_is_no_call_fails_the_job(value: Any) -> None:
     with Worker() as worker:
         worker.load(LIVE)
         report = worker.json("", value)
-        assert report["kind"] == "failed" and report["failure"] == "invalid_input", report
+        assert (report["kind"], report["failure"]) == ("failed", "invalid_input"), report
         assert "live endpoint" in report["message"]
 
 
@@ -340,7 +342,8 @@ def test_argument_that_cannot_be_read_is_told() -> None:
     with Worker() as worker:
         worker.load(LIVE)
         answer = worker.json("", {"function_name": "f", "function_code": "def f(a): return a", "args": ["!!"]})
-        assert answer["success"] is False and "an argument cannot be read" in answer["error"]
+        assert answer["success"] is False
+        assert "an argument cannot be read" in answer["error"]
 
 
 def test_balanced_worker_answers_ping_and_execute_alone() -> None:
@@ -350,10 +353,12 @@ def test_balanced_worker_answers_ping_and_execute_alone() -> None:
         assert worker.http("GET", "/execute").status == 405
         assert worker.http("GET", "/docs").status == 404
         broken = worker.http("POST", "/execute", b"{")
-        assert broken.status == 200 and broken.json()["success"] is False
+        assert broken.status == 200
+        assert broken.json()["success"] is False
         wrapped = {"input": {"function_name": "f", "function_code": "def f(): return 1"}}
         answer = worker.http("POST", "/execute", json.dumps(wrapped).encode()).json()
-        assert answer["success"] is True and answer["result"]
+        assert answer["success"] is True
+        assert answer["result"]
 
 
 APP = {
@@ -512,3 +517,18 @@ def test_packages_come_from_an_environment_that_the_parent_makes(tmp_path: Path)
         # It is asked for once.
         assert worker.json("", request)["json_result"] == "HI"
         assert worker.nested.empty()
+
+
+def test_package_of_the_official_images_is_there_when_code_wants_it(tmp_path: Path) -> None:
+    packages = tmp_path / "env" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "aiohttp.py").write_text("VERSION = 1\n")
+    with Worker() as worker:
+        worker.load(LIVE)
+        code = "def f():\n import aiohttp\n return aiohttp.VERSION"
+        call = worker.start_json("", {"function_name": "f", "function_code": code, "serialization_format": "json"})
+        asked = worker.nested.get(timeout=20)
+        assert asked.head == {"dependencies": ["aiohttp"]}
+        answer = json.dumps(str(tmp_path / "env" / "bin" / "python")).encode()
+        worker.send(ANSWER, asked.call_id, {"kind": "json"}, [answer], flags=FROM_WORKER)
+        assert result_of(worker.next(call))["json_result"] == 1
