@@ -217,13 +217,17 @@ mod tests {
     }
 
     fn environments() -> Arc<Environments> {
+        environments_at(Path::new("/nowhere"))
+    }
+
+    fn environments_at(cache: &Path) -> Arc<Environments> {
         let host = HostPython {
             executable: "/usr/bin/python3".into(),
             version: (3, 11, 7),
             package: "/package".into(),
             runtime_paths: Vec::new(),
         };
-        Environments::new(host, DepsMode::Auto, Arc::new(Silent))
+        Environments::with_cache(host, DepsMode::Auto, Arc::new(Silent), cache)
     }
 
     fn request<'a>(image: &'a str, env: &'a BTreeMap<String, String>) -> ImageRequest<'a> {
@@ -295,6 +299,51 @@ mod tests {
         let env = BTreeMap::from([("FLASH_RESOURCE_NAME".to_owned(), "w1".to_owned())]);
         let reason = reason(runtime(&request("runpod/flash:py3.12-latest", &env), &environments()));
         assert!(reason.contains("`w1`"), "{reason}");
+    }
+
+    /// Waits until what a runtime needs is there, or cannot be.
+    async fn settled(runtime: &Runtime) -> EnvironmentState {
+        let Runtime::Flash(flash) = runtime else { panic!("{runtime:?}") };
+        let mut state = flash.environment.clone();
+        let settled = |state: &EnvironmentState| !matches!(state, EnvironmentState::Preparing { .. });
+        state.wait_for(settled).await.unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn build_is_unpacked_for_the_resource_that_the_variable_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("build.tar.gz");
+        let gzip = flate2::write::GzEncoder::new(
+            std::fs::File::create(&archive).unwrap(),
+            flate2::Compression::fast(),
+        );
+        let manifest = br#"{"resources": {"w1": {"functions": []}}}"#;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(manifest.len() as u64);
+        header.set_mode(0o644);
+        let mut builder = tar::Builder::new(gzip);
+        builder.append_data(&mut header, "flash_manifest.json", &manifest[..]).unwrap();
+        builder.into_inner().unwrap().finish().unwrap();
+
+        let environments = environments_at(folder.path());
+        let serve = |resource: &str| {
+            let env = BTreeMap::from([("FLASH_RESOURCE_NAME".to_owned(), resource.to_owned())]);
+            let request = ImageRequest {
+                artifact: Some(archive.clone()),
+                ..request("runpod/flash-cpu:py3.12-latest", &env)
+            };
+            runtime(&request, &environments)
+        };
+        let found = serve("w1");
+        assert!(matches!(settled(&found).await, EnvironmentState::Ready(python) if python.is_host));
+        let Runtime::Flash(flash) = found else { panic!("{found:?}") };
+        let Source::Artifact { root, resource, .. } = &flash.load.source else { panic!("{:?}", flash.load) };
+        assert_eq!((resource.as_str(), flash.load.endpoint.as_str()), ("w1", "w1"));
+        assert!(Path::new(root).starts_with(folder.path()));
+        assert!(Path::new(root).join("flash_manifest.json").is_file());
+        let other = serve("w2");
+        let EnvironmentState::Failed { message, .. } = settled(&other).await else { panic!("{other:?}") };
+        assert!(message.contains("`w2`") && message.contains("`w1`"), "{message}");
     }
 
     #[test]
