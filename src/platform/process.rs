@@ -1,20 +1,25 @@
 //! A worker process with its socket: started for an endpoint, or ahead of need (the spare one).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use tempfile::TempDir;
 use tokio::net::UnixStream;
 
 use super::ends::End;
 use super::kill::KillSwitch;
-use super::launch::process_environment;
+use super::launch::{directory, own_environment, process_environment};
 use super::limits::out_of_memory_kills;
+use super::options::CommandLine;
 use super::shared::{Counted, Shared};
 use super::spawner::{Launch, Started, spawn};
+use super::spec::EndpointSpec;
 use crate::requirements::Interpreter;
+use crate::wire::message::LoadHead;
 
 /// A worker process that has not been told what to load.
 #[derive(Debug)]
@@ -27,9 +32,11 @@ pub(super) struct Process {
     /// The kernel's count of out-of-memory kills at the start.
     pub(super) kills_before: Option<u64>,
     pub(super) alive: Counted,
+    /// Its home folder, where that is its own; goes with it.
+    pub(super) home: Option<TempDir>,
 }
 
-/// Starts a worker process.
+/// Starts a worker process that gets the shell's variables and `variables`.
 pub(super) async fn start(
     shared: &Shared,
     interpreter: &Interpreter,
@@ -37,13 +44,40 @@ pub(super) async fn start(
     directory: Option<PathBuf>,
     switch: Arc<KillSwitch>,
 ) -> io::Result<Process> {
+    let command = shared.options.command.command(interpreter);
+    let variables = process_environment(std::env::vars_os(), variables, &command);
+    start_command(shared, command, variables, directory, switch).await
+}
+
+/// Starts a worker process that gets its endpoint's variables alone, and a home folder of its own.
+pub(super) async fn start_alone(
+    shared: &Shared,
+    interpreter: &Interpreter,
+    spec: &EndpointSpec,
+    (worker, load): (&str, &LoadHead),
+    switch: Arc<KillSwitch>,
+) -> io::Result<Process> {
+    let command = shared.options.command.command(interpreter);
+    let home = tempfile::Builder::new().prefix("flash-worker-").tempdir()?;
+    let variables = own_environment(spec, worker, load, home.path(), shared.base_url(), &command);
+    let directory = directory(load).or_else(|| Some(home.path().to_owned()));
+    let process = start_command(shared, command, variables, directory, switch).await?;
+    Ok(Process { home: Some(home), ..process })
+}
+
+async fn start_command(
+    shared: &Shared,
+    command: CommandLine,
+    variables: Vec<(OsString, OsString)>,
+    directory: Option<PathBuf>,
+    switch: Arc<KillSwitch>,
+) -> io::Result<Process> {
     let alive = Counted::new(&shared.alive);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     let end = End::new(&ours);
     ours.set_nonblocking(true)?;
-    let command = shared.options.command.command(interpreter);
     let launch = Launch {
-        variables: process_environment(std::env::vars_os(), variables, &command),
+        variables,
         program: command.program,
         arguments: command.arguments,
         directory,
@@ -51,7 +85,7 @@ pub(super) async fn start(
     };
     let kills_before = out_of_memory_kills();
     let started = spawn(launch, Arc::clone(&switch)).await?;
-    Ok(Process { started, end, stream: UnixStream::from_std(ours)?, switch, kills_before, alive })
+    Ok(Process { started, end, stream: UnixStream::from_std(ours)?, switch, kills_before, alive, home: None })
 }
 
 /// Starts a spare worker in the host interpreter, unless there is one or none is wanted.

@@ -114,6 +114,8 @@ async fn run(
     let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
     let state = options.state.as_deref().map(store::open).transpose()?;
     let mut platform_options = PlatformOptions::new(host.clone());
+    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
+    platform_options.environments = Some(Arc::clone(&environments));
     if let Some(state) = &state {
         platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
         platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
@@ -124,7 +126,6 @@ async fn run(
     }
     let clock_routes = clock_routes(&mut platform_options);
     let platform = Platform::new(platform_options, Arc::clone(&observer));
-    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     if let Some(folder) = &options.app {
         serve_app(folder, &host, &platform, &environments)?;
     }
