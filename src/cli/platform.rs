@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::platform_env::{EnvArgs, env};
 use super::run_worker::{RunWorkerArgs, run_worker};
 use super::{ExitStatus, Printer};
 use crate::dev::Teller;
@@ -22,6 +23,8 @@ pub(super) struct PlatformArgs {
 enum Command {
     /// Have a running platform run a command as an endpoint's workers.
     RunWorker(RunWorkerArgs),
+    /// Print the variables that point official clients at a running platform.
+    Env(EnvArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -61,6 +64,7 @@ pub(super) fn platform<E>(
     Ok(match arguments.command {
         None => serve(arguments.serve, host()?, printer),
         Some(Command::RunWorker(arguments)) => run_worker(arguments, printer),
+        Some(Command::Env(arguments)) => env(arguments, printer),
     })
 }
 
@@ -93,4 +97,5 @@ fn tell(ready: &Ready, json: bool, printer: Printer) {
     printer.message(&format!("Runpod on this machine: {}", ready.url));
     printer.message(&format!("  jobs      {}/ENDPOINT/run", ready.api));
     printer.message(&format!("  token     {}", ready.token));
+    printer.message(&format!("  clients   eval \"$(flash platform env --url {})\"", ready.url));
 }

@@ -214,7 +214,8 @@ impl Supervisor {
         let mut state = self.lock();
         let Some(mut worker) = state.workers.remove(&number) else { return (true, reason) };
         let reason = worker.killed_because.take().unwrap_or(reason);
-        let was_meant = matches!(worker.phase, Phase::Stopping(_))
+        // What kills one that sleeps is no fault of its code.
+        let was_meant = matches!(worker.phase, Phase::Stopping(_) | Phase::Asleep(_))
             || (worker.phase == Phase::Lost && worker.running.is_empty())
             || worker.generation != state.generation && worker.running.is_empty();
         if !was_meant {

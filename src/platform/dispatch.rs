@@ -10,7 +10,7 @@ use super::clock::Moment;
 use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
 use super::spec::Runtime;
-use super::state::{Phase, State, Worker};
+use super::state::{Link, Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
 use crate::endpoint::JobStatus;
 use crate::requirements::EnvironmentState;
@@ -31,19 +31,35 @@ impl Supervisor {
         self.refuse_hopeless(state, now);
         self.retire(state, now);
         self.enforce_deadlines(state, now);
-        while let Some(number) = state.free_worker() {
-            let Some(work) = state.queue.pop_front() else { break };
-            self.assign(state, number, work, now);
-        }
         let was_throttled = state.throttled;
-        self.scale(state, now);
-        let active = state.active();
+        self.end_sleep(state, now);
+        self.dispatch(state, now);
+        if self.scale(state, now) {
+            self.dispatch(state, now);
+        }
+        self.settle(state, now);
+        let active = state.workers.counts().active;
         self.shared.report(state.reported_active, active, was_throttled, state.throttled);
         state.reported_active = active;
         let wake_at = self.next_moment(state, now);
         if wake_at != state.wake_at {
             state.wake_at = wake_at;
             self.rouse();
+        }
+    }
+
+    /// Brings the index of the workers up to date.
+    pub(super) fn settle(&self, state: &mut State, now: Moment) {
+        state.settle(now, self.shared.options.init_timeout);
+    }
+
+    /// Gives waiting work to free workers, the least busy first.
+    pub(super) fn dispatch(&self, state: &mut State, now: Moment) {
+        while !state.queue.is_empty() {
+            self.settle(state, now);
+            let Some(number) = state.workers.free() else { break };
+            let Some(work) = state.queue.pop_front() else { break };
+            self.assign(state, number, work, now);
         }
     }
 
@@ -120,7 +136,7 @@ impl Supervisor {
             for work in refused {
                 self.fail(state, work, &report);
             }
-            if is_durable && !is_removed {
+            if is_durable && is_stopping {
                 state.queue.hold_jobs();
             } else if !state.queue.is_empty() {
                 self.end_waiting(state, &Change::Cancelled);
@@ -153,6 +169,10 @@ impl Supervisor {
         let is_ending = state.is_removed || self.shared.is_shutting_down();
         let stop_at = now + self.shared.options.stop_grace;
         let (generation, waits) = (state.generation, !state.queue.is_empty());
+        self.settle(state, now);
+        if !is_ending && state.workers.counts().old == 0 {
+            return;
+        }
         for worker in state.workers.values_mut() {
             if worker.generation == generation && (!is_ending || waits) {
                 continue;
@@ -163,6 +183,7 @@ impl Supervisor {
                     worker.switch.kill();
                 }
                 Phase::Ready | Phase::Draining if worker.running.is_empty() => stop(worker, stop_at),
+                Phase::Asleep(_) => stop(worker, stop_at),
                 Phase::Ready if worker.generation != generation => worker.phase = Phase::Draining,
                 _ => {}
             }
@@ -171,19 +192,22 @@ impl Supervisor {
 
     /// Ends what has run too long, and kills workers that do not do what they were told.
     fn enforce_deadlines(&self, state: &mut State, now: Moment) {
-        let due: Vec<(u64, Duration)> = state
-            .workers
-            .values()
-            .flat_map(|worker| &worker.running)
-            .filter(|(_, running)| running.deadline.is_some_and(|deadline| deadline <= now))
-            .map(|(key, running)| (*key, running.limit))
-            .collect();
+        self.settle(state, now);
+        let numbers = state.workers.take_due(now);
+        let mut due = Vec::new();
+        for worker in numbers.iter().filter_map(|number| state.workers.get(number)) {
+            let is_due = |running: &Running| running.deadline.is_some_and(|deadline| deadline <= now);
+            let over = worker.running.iter().filter(|(_, running)| is_due(running));
+            due.extend(over.map(|(key, running)| (*key, running.limit)));
+        }
         for (key, limit) in due {
             let text = format!("executionTimeout exceeded: it ran longer than {limit:?}");
             self.time_out(state, key, &ErrorReport::new(Failure::TimedOut, "TimeoutError", text));
         }
-        let init_timeout = self.shared.options.init_timeout;
-        for worker in state.workers.values_mut() {
+        let init_timeout = state.init_timeout(self.shared.options.init_timeout);
+        for number in numbers {
+            // Read first: what is asked for to be changed is looked at again next time.
+            let Some(worker) = state.workers.get(&number) else { continue };
             let due = |running: &Running| running.abandoned.is_some_and(|abandoned| abandoned.kill_at <= now);
             let timed_out = |running: &Running| {
                 due(running) && running.abandoned.is_some_and(|abandoned| abandoned.is_timeout)
@@ -204,6 +228,7 @@ impl Supervisor {
                 }
                 _ => continue,
             };
+            let Some(worker) = state.workers.get_mut(&number) else { continue };
             if worker.phase != Phase::Starting {
                 worker.phase = Phase::Lost;
             }
@@ -312,8 +337,11 @@ impl Supervisor {
                 return;
             }
         };
-        if let Some(worker) = state.workers.get_mut(&number) {
-            worker.send(frame);
+        if let Some(worker) = state.workers.get_mut(&number)
+            && let Link::Frames(frames) = &worker.link
+        {
+            // One that is gone already will be noticed by its end.
+            let _ = frames.send(frame);
             let limit = limit.unwrap_or(Duration::MAX);
             let deadline = now.checked_add(limit);
             worker.running.insert(work.key, Running { target, deadline, limit, abandoned: None });
@@ -323,8 +351,11 @@ impl Supervisor {
 
 /// Tells a worker to finish and exit.
 pub(super) fn stop(worker: &mut Worker, kill_at: Moment) {
+    if matches!(worker.phase, Phase::Asleep(_)) {
+        worker.switch.thaw();
+    }
     worker.phase = Phase::Stopping(kill_at);
-    worker.send(Frame::empty(FrameKind::Stop, 0));
+    worker.tell_to_stop();
 }
 
 /// JSON `null`, for an answer without a value.

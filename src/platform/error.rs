@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::management::ManagementError;
 use super::record::Change;
 use crate::endpoint::JobStatus;
 use crate::server::ServerError;
@@ -145,6 +146,12 @@ pub enum StandaloneError {
     /// The async runtime could not start.
     #[error("cannot start the server's threads")]
     Runtime(#[source] io::Error),
+    /// No folder for what is kept only as long as the process runs.
+    #[error("cannot make a temporary folder")]
+    Scratch(#[source] io::Error),
+    /// What was stored about endpoints and apps cannot be used.
+    #[error(transparent)]
+    Management(#[from] ManagementError),
     /// The app's folder cannot be read.
     #[error("cannot read the folder `{path}`")]
     App {
@@ -170,7 +177,11 @@ impl StandaloneError {
         match self {
             Self::Server(error) => Some(error.hint()),
             Self::State(error) => error.hint(),
-            Self::Runtime(_) | Self::App { .. } | Self::BrokenApp { .. } => None,
+            Self::Runtime(_)
+            | Self::Scratch(_)
+            | Self::Management(_)
+            | Self::App { .. }
+            | Self::BrokenApp { .. } => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is said about an endpoint's workers: the counters of `/health` and the list of workers.
 
 use super::clock::Moment;
+use super::spec::Runtime;
 use super::state::{Phase, State, Worker};
 use super::supervisor::Supervisor;
 use crate::wire::backend::Health;
@@ -14,6 +15,8 @@ pub enum WorkerStatus {
     Idle,
     /// Holds work.
     Running,
+    /// Sleeps after its idle timeout, to be resumed at the next need.
+    Asleep,
     /// Is wanted, and the machine has no room for it.
     Throttled,
     /// Crashed or cannot load; another is started after a pause.
@@ -44,6 +47,7 @@ impl Worker {
             Phase::Starting => WorkerStatus::Initializing,
             Phase::Ready | Phase::Draining if !self.running.is_empty() => WorkerStatus::Running,
             Phase::Ready => WorkerStatus::Idle,
+            Phase::Asleep(_) => WorkerStatus::Asleep,
             Phase::Draining | Phase::Stopping(_) => WorkerStatus::Stopping,
             Phase::Lost => WorkerStatus::Unhealthy,
         }
@@ -51,6 +55,14 @@ impl Worker {
 }
 
 impl State {
+    /// Returns why the endpoint is without workers although some are wanted.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        if let Runtime::Unavailable { reason } = &self.spec.runtime {
+            return Some(reason);
+        }
+        self.failure.as_ref().map(|failure| failure.report.message.as_str())
+    }
+
     /// Returns the workers as management lists them, the oldest first.
     pub(super) fn worker_views(&self) -> Vec<WorkerView> {
         let living = self.workers.values().map(|worker| WorkerView {
@@ -60,12 +72,12 @@ impl State {
             started: Some(worker.started),
             reason: worker.killed_because.clone(),
         });
-        let failed = self.failure.iter().map(|failure| WorkerView {
+        let failed = self.trouble().map(|reason| WorkerView {
             id: "unhealthy".to_owned(),
             status: WorkerStatus::Unhealthy,
             is_stale: false,
             started: None,
-            reason: Some(failure.report.message.clone()),
+            reason: Some(reason.to_owned()),
         });
         let throttled = (1..=self.throttled).map(|number| WorkerView {
             id: format!("throttled-{number}"),
@@ -103,7 +115,7 @@ impl Supervisor {
             workers_running: workers(&|worker| !worker.running.is_empty()),
             workers_throttled: count(state.throttled),
             workers_unhealthy: workers(&|worker| worker.phase == Phase::Lost)
-                .max(u64::from(state.failure.is_some())),
+                .max(u64::from(state.trouble().is_some())),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Kills one worker's process group.
 #[derive(Debug, Default)]
@@ -25,6 +25,33 @@ impl KillSwitch {
         kill(state.pid);
         if let Some(other) = &state.followed {
             other.kill();
+        }
+    }
+
+    /// Stops the group until [`KillSwitch::thaw`]; returns whether there is one that could be.
+    pub(super) fn freeze(&self) -> bool {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a stopped group go on.
+    pub(super) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = state.pid.is_some_and(|pid| kill_process_group(pid, signal).is_ok());
+        let followed = state.followed.as_ref().is_some_and(|other| other.signal(signal));
+        own || followed
+    }
+
+    /// Asks the group's leader to end; one that does not exist yet is killed.
+    pub(super) fn terminate(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.pid {
+            // One that has ended is reaped soon.
+            Some(pid) => drop(kill_process(pid, Signal::TERM)),
+            None => state.was_killed = true,
         }
     }
 

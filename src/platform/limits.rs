@@ -4,19 +4,22 @@ use std::fs;
 use std::thread::available_parallelism;
 
 const WORKER_BYTES: u64 = 256 << 20;
+/// Free memory below which no worker sleeps.
+const PLENTY: u64 = 4 * WORKER_BYTES;
 
 /// The most workers this machine runs at once, and why.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Machine {
     most: usize,
     is_fixed: bool,
+    plenty: u64,
 }
 
 impl Machine {
     /// `most` workers, or twice the cores (at least four) when `None`.
     pub(super) fn new(most: Option<usize>) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
-        Self { most: most.unwrap_or_else(|| (2 * cores).max(4)), is_fixed: most.is_some() }
+        Self { most: most.unwrap_or_else(|| (2 * cores).max(4)), is_fixed: most.is_some(), plenty: PLENTY }
     }
 
     /// Says why no further worker may start beside `running` ones; `None` when it may.
@@ -35,6 +38,11 @@ impl Machine {
             )),
             _ => None,
         }
+    }
+
+    /// Whether memory is too scarce to be kept by those who do nothing.
+    pub(super) fn is_short_of_memory(&self) -> bool {
+        available_memory().is_some_and(|free| free < self.plenty)
     }
 }
 

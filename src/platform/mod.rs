@@ -5,40 +5,52 @@
 //! served by `worker`, and known to its supervisor by number.
 
 pub mod access;
+mod adjustable;
 mod answers;
 pub mod app;
 mod callable;
+mod client_api;
+pub mod client_env;
 pub mod clock;
+mod command;
+pub mod directory;
 mod dispatch;
 mod ends;
 pub mod error;
 pub mod event;
 mod exit;
+mod flashboot;
+mod front;
 pub mod health;
 pub mod images;
 mod kill;
 mod launch;
 mod limits;
+pub mod management;
 mod nested;
 pub mod options;
 mod output;
+mod pod;
+mod polls;
 mod process;
 pub mod provision;
 mod queue;
 pub mod record;
-mod routes;
+pub mod running;
 mod scale;
 pub mod scaler;
 mod shared;
 mod spawner;
 pub mod spec;
 pub mod standalone;
+mod start;
 mod state;
 pub mod store;
 mod supervisor;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -54,6 +66,7 @@ pub use health::{WorkerStatus, WorkerView};
 pub use options::PlatformOptions;
 pub use spec::EndpointSpec;
 
+use self::directory::{Directories, Directory};
 use self::error::StoreError;
 use self::nested::check_chain;
 use self::queue::WorkKind;
@@ -71,6 +84,7 @@ pub struct Platform {
     endpoints: RwLock<BTreeMap<String, Arc<Supervisor>>>,
     /// Endpoints that were removed; their workers may still finish something.
     removed: Mutex<Vec<Arc<Supervisor>>>,
+    directories: Directories,
 }
 
 impl std::fmt::Debug for Platform {
@@ -90,6 +104,7 @@ impl Platform {
             shared: Arc::new(Shared::new(options, observer, handle, platform.clone())),
             endpoints: RwLock::new(BTreeMap::new()),
             removed: Mutex::new(Vec::new()),
+            directories: Directories::default(),
         });
         process::refill_spare(&platform.shared);
         platform
@@ -153,9 +168,37 @@ impl Platform {
         }
     }
 
+    /// What was set about the platform as a whole.
+    pub fn options(&self) -> &PlatformOptions {
+        &self.shared.options
+    }
+
+    /// Lets a directory say which endpoint the name of a deployed app's endpoint means.
+    pub fn set_directory(&self, directory: std::sync::Weak<dyn Directory>) {
+        self.directories.set(directory);
+    }
+
+    /// Returns the ID of an account's endpoint by app, environment and name.
+    pub fn resolve(&self, account: &str, app: &str, environment: &str, endpoint: &str) -> Option<String> {
+        self.directories.resolve(account, app, environment, endpoint)
+    }
+
+    /// Whether an endpoint has this ID.
+    pub fn has(&self, endpoint: &str) -> bool {
+        self.endpoint(endpoint).is_some()
+    }
+
+    /// Says where workers reach this server: commands start only once that is known.
+    pub fn listens_at(&self, url: &str) {
+        self.shared.set_base_url(url.trim_end_matches('/').to_owned());
+        for supervisor in self.supervisors() {
+            supervisor.tick();
+        }
+    }
+
     /// Builds the router of `/v2/{endpoint}/…`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        routes::router(Arc::clone(self))
+        client_api::router(Arc::clone(self))
     }
 
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.

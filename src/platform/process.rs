@@ -47,7 +47,7 @@ pub(super) async fn start(
         program: command.program,
         arguments: command.arguments,
         directory,
-        socket: OwnedFd::from(theirs),
+        socket: Some(OwnedFd::from(theirs)),
     };
     let kills_before = out_of_memory_kills();
     let started = spawn(launch, Arc::clone(&switch)).await?;

@@ -1,133 +1,102 @@
 //! Makes the number of an endpoint's workers right, and says when to look again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Moment;
-use super::dispatch::stop;
-use super::kill::KillSwitch;
-use super::launch::load_head;
 use super::queue::{Work, WorkKind};
-use super::scaler::desired_workers;
+use super::scaler::decide;
 use super::shared::Shutdown;
-use super::state::{Phase, State, Worker};
+use super::state::State;
 use super::supervisor::Supervisor;
-use super::worker::{Plan, run_worker};
-use crate::requirements::EnvironmentState;
+use crate::requirements::{EnvironmentState, Interpreter};
+
+/// The pause between two pieces of many jobs that are to be forgotten at once.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(5);
 
 impl Supervisor {
-    /// Starts the workers that are wanted, and stops those that were idle for too long.
-    pub(super) fn scale(self: &Arc<Self>, state: &mut State, now: Moment) {
+    /// Starts the workers that are wanted, and lets those go that were idle for too long. Returns
+    /// whether some were woken, which take work at once.
+    pub(super) fn scale(self: &Arc<Self>, state: &mut State, now: Moment) -> bool {
         state.throttled = 0;
+        state.look_again = None;
         if *self.shared.shutdown.borrow() == Shutdown::Killing {
-            return;
+            return false;
         }
         let is_ending = state.is_removed || self.shared.is_shutting_down();
         let host = &self.shared.options.host;
-        let EnvironmentState::Ready(interpreter) = state.spec.environment(host) else { return };
-        let mut limits = state.limits();
-        if is_ending {
-            limits.min = 0;
-        } else if state.is_warming {
-            limits.min = limits.min.max(1);
+        let EnvironmentState::Ready(interpreter) = state.spec.environment(host) else { return false };
+        if !self.can_start(state) {
+            return false;
         }
-        let desired = desired_workers(limits, state.load());
+        let mut policy = state.policy();
+        if is_ending {
+            policy.min = 0;
+        } else if state.is_warming {
+            policy.min = policy.min.max(1);
+        }
         if state.failure.is_some() {
             // Only a call that arrives after the pause is worth another try.
             if state.queue.is_empty() {
-                return;
+                return false;
             }
             state.failure = None;
         }
-        let present = state.present().count();
+        self.settle(state, now);
+        let decision = decide(&policy, &state.observe(now));
+        state.look_again = decision.look_again;
+        let woken = (0..decision.start).take_while(|_| self.wake(state, now)).count();
+        if decision.is_growth && (woken > 0 || now >= state.start_not_before) {
+            state.grown = Some(now);
+        }
         if now >= state.start_not_before {
-            for running in present..desired {
-                // The first always starts: endpoints may wait for each other.
-                let active = self.shared.active_elsewhere(state.reported_active) + state.active();
-                if running > 0
-                    && let Some(reason) = self.shared.machine.refusal(active)
-                {
-                    state.throttled = desired - running;
-                    self.shared.note_once("machine", || reason);
-                    break;
-                }
-                self.start_worker(state, interpreter.clone(), now);
-            }
+            self.start_workers(state, decision.start - woken, &interpreter, now);
         }
-        let mut spare = present.saturating_sub(desired);
-        let (idle_timeout, generation) = (state.spec.idle_timeout, state.generation);
-        let stop_at = now + self.shared.options.stop_grace;
-        // The newest first: the oldest holds the warmest caches.
-        for worker in state.workers.values_mut().rev() {
-            let is_idle = worker.phase == Phase::Ready
-                && worker.generation == generation
-                && worker.running.is_empty()
-                && now >= worker.since + idle_timeout;
-            if is_idle && spare > 0 {
-                spare -= 1;
-                stop(worker, stop_at);
-            }
+        for _ in 0..decision.stop {
+            self.settle(state, now);
+            let Some(number) = state.workers.idle().to_stop() else { break };
+            self.let_go(state, number, now);
         }
+        woken > 0
     }
 
-    fn start_worker(
+    /// Starts the workers that are wanted, as far as the machine bears them.
+    fn start_workers(
         self: &Arc<Self>,
         state: &mut State,
-        interpreter: crate::requirements::Interpreter,
+        wanted: usize,
+        interpreter: &Interpreter,
         now: Moment,
     ) {
-        let number = state.next_worker;
-        state.next_worker += 1;
-        let id = format!("w{}", &uuid::Uuid::new_v4().simple().to_string()[..13]);
-        let (frames, queued) = tokio::sync::mpsc::unbounded_channel();
-        let switch = Arc::new(KillSwitch::default());
-        let Some(flash) = state.spec.flash() else { return };
-        let load = load_head(&state.spec, &flash.load, &id);
-        let plan = Plan {
-            number,
-            id: id.clone(),
-            interpreter,
-            spec: state.spec.clone(),
-            load,
-            frames: frames.clone(),
-            queued,
-            switch: Arc::clone(&switch),
-        };
-        state.workers.insert(
-            number,
-            Worker {
-                id,
-                generation: state.generation,
-                phase: Phase::Starting,
-                frames,
-                switch,
-                running: std::collections::BTreeMap::new(),
-                started: now,
-                since: now,
-                ready: None,
-                killed_because: None,
-            },
-        );
-        self.shared.handle.spawn(run_worker(Arc::clone(self), plan));
+        self.settle(state, now);
+        let counts = state.workers.counts();
+        let present = counts.starting + counts.ready;
+        for started in 0..wanted {
+            // The first always starts: endpoints may wait for each other.
+            let active = self.shared.active_elsewhere(state.reported_active) + counts.active + started;
+            if present + started > 0
+                && let Some(reason) = self.shared.machine.refusal(active)
+            {
+                state.throttled = wanted - started;
+                self.shared.note_once("machine", || reason);
+                return;
+            }
+            self.start_worker(state, interpreter.clone(), now);
+        }
     }
 
     /// When something is due next.
     pub(super) fn next_moment(&self, state: &State, now: Moment) -> Option<Moment> {
         let options = &self.shared.options;
-        let mut moments: Vec<Moment> = options.store.next_expiry(&self.name).into_iter().collect();
-        for worker in state.workers.values() {
-            match worker.phase {
-                Phase::Starting => moments.push(worker.since + options.init_timeout),
-                Phase::Stopping(kill_at) => moments.push(kill_at),
-                Phase::Ready | Phase::Draining | Phase::Lost => {}
-            }
-            for running in worker.running.values() {
-                moments.extend(running.deadline);
-                moments.extend(running.abandoned.map(|abandoned| abandoned.kill_at));
-            }
-            if worker.phase == Phase::Ready && worker.running.is_empty() {
-                moments.push(worker.since + state.spec.idle_timeout);
-            }
-        }
+        // Jobs are forgotten a few hundred at a time.
+        let expiry = options
+            .store
+            .next_expiry(&self.name)
+            .map(|moment| if moment > now { moment } else { now + EXPIRY_PAUSE });
+        let mut moments: Vec<Moment> = expiry.into_iter().collect();
+        moments.extend(state.look_again);
+        moments.extend(state.workers.next_due());
+        moments.extend(state.next_memory_check());
         if !state.queue.is_empty() || state.spec.workers.min > 0 {
             moments.push(state.start_not_before);
         }

@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub(super) spare: Mutex<Option<Process>>,
     pub(super) platform: Weak<Platform>,
     notes: Mutex<Vec<String>>,
+    /// Where workers reach this server, once it listens.
+    base_url: Mutex<Option<String>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -68,11 +70,21 @@ impl Shared {
             spare: Mutex::new(None),
             platform,
             notes: Mutex::new(Vec::new()),
+            base_url: Mutex::new(None),
         }
     }
 
     pub(super) fn is_shutting_down(&self) -> bool {
         *self.shutdown.borrow() != Shutdown::Not
+    }
+
+    /// Where workers reach this server (`http://127.0.0.1:8888`); `None` until it listens.
+    pub(super) fn base_url(&self) -> Option<String> {
+        self.base_url.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_base_url(&self, url: String) {
+        *self.base_url.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
     }
 
     /// Active workers of the other endpoints; `own` is what this one reported last.

@@ -29,8 +29,8 @@ pub(super) struct Launch {
     /// The whole environment: nothing is inherited.
     pub(super) variables: Vec<(OsString, OsString)>,
     pub(super) directory: Option<PathBuf>,
-    /// The worker's end of the socket pair.
-    pub(super) socket: OwnedFd,
+    /// The worker's end of the socket pair, where it has one.
+    pub(super) socket: Option<OwnedFd>,
 }
 
 /// A process that was started.
@@ -85,7 +85,6 @@ fn start(launch: Launch, switch: &Arc<KillSwitch>) -> io::Result<Started> {
         .args(&launch.arguments)
         .env_clear()
         .envs(launch.variables)
-        .env(SOCKET_VARIABLE, launch.socket.as_raw_fd().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -93,7 +92,10 @@ fn start(launch: Launch, switch: &Arc<KillSwitch>) -> io::Result<Started> {
     if let Some(directory) = &launch.directory {
         command.current_dir(directory);
     }
-    prepare_child(&mut command, launch.socket.as_raw_fd());
+    if let Some(socket) = &launch.socket {
+        command.env(SOCKET_VARIABLE, socket.as_raw_fd().to_string());
+    }
+    prepare_child(&mut command, launch.socket.as_ref().map(AsRawFd::as_raw_fd));
     let mut child = command.spawn()?;
     drop(launch.socket);
     let pid = child.id();
@@ -123,7 +125,7 @@ fn reap(mut child: Child, switch: &KillSwitch) -> Exit {
 
 /// Between fork and exec: only this socket stays open, and the child dies with its parent.
 #[expect(unsafe_code, reason = "a hook between fork and exec")]
-fn prepare_child(command: &mut Command, socket: i32) {
+fn prepare_child(command: &mut Command, socket: Option<i32>) {
     let parent = std::process::id();
     let hook = move || {
         #[cfg(target_os = "linux")]
@@ -141,12 +143,14 @@ fn prepare_child(command: &mut Command, socket: i32) {
         }
         // SAFETY: `socket` is owned by the parent's `Launch` until the spawn returned; plain
         // system call without pointers.
-        if unsafe { libc::fcntl(socket, libc::F_SETFD, 0) } < 0 {
+        if let Some(socket) = socket
+            && unsafe { libc::fcntl(socket, libc::F_SETFD, 0) } < 0
+        {
             return Err(io::Error::last_os_error());
         }
         Ok(())
     };
     // SAFETY: the hook makes system calls only: no allocation, no lock, nothing of the parent's
-    // memory but the two numbers that it owns.
+    // memory but the numbers that it owns.
     unsafe { command.pre_exec(hook) };
 }

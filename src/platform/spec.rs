@@ -103,7 +103,8 @@ impl EndpointSpec {
                 EnvironmentState::Ready(Interpreter { python: host.executable.clone(), is_host: true })
             }
             Runtime::Unavailable { reason } => {
-                EnvironmentState::Failed { message: reason.clone(), hint: None }
+                // What waits for it goes on to wait: another image or a command may come.
+                EnvironmentState::Preparing { message: reason.clone() }
             }
         }
     }

@@ -16,10 +16,15 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
+use super::adjustable::{self, AdjustableClock};
 use super::app;
+use super::clock::Clock;
 use super::error::StandaloneError;
+use super::front::{Front, RUNPOD_HOSTS};
+use super::management::{Management, ManagementOptions};
+use super::running::Running;
 use super::store::{self, DocumentStore, JobStore};
-use super::{Observer, Platform, PlatformOptions};
+use super::{Event, Observer, Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader};
 use crate::requirements::{DepsMode, Environments, HostPython, Reporter};
@@ -111,7 +116,8 @@ async fn run(
         platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
     }
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
-    let platform = Platform::new(platform_options, observer);
+    let clock_routes = clock_routes(&mut platform_options);
+    let platform = Platform::new(platform_options, Arc::clone(&observer));
     let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     if let Some(folder) = &options.app {
         serve_app(folder, &host, &platform, &environments)?;
@@ -120,15 +126,47 @@ async fn run(
     if let Some(state) = &state {
         state.lock.tell_url(&url);
     }
+    // Without a folder, uploads and volumes go with the process.
+    let scratch = tempfile::tempdir().map_err(StandaloneError::Scratch)?;
+    let management = Management::open(
+        Arc::clone(&platform),
+        ManagementOptions {
+            environments: Arc::clone(&environments),
+            folder: options.state.clone().unwrap_or_else(|| scratch.path().to_path_buf()),
+            url: url.clone(),
+        },
+    )?;
     let gate = Arc::new(Gate {
         guard: Guard {
             allowed_hosts: options.allowed_hosts.iter().map(|name| host_name(name)).collect(),
+            served_hosts: &RUNPOD_HOSTS,
             token: None,
         },
-        router: platform.router(),
+        router: platform.router().merge(management.router()).merge(clock_routes),
     });
     let (stop, stopping) = watch::channel(false);
-    let serving = tokio::spawn(listen::serve(listeners, gate, stopping));
+    let mut running = Running::here(url.clone(), token.clone());
+    // The files of its certificates go with it.
+    let mut _files = None;
+    let tls = match Front::open(options.state.as_deref(), &host, &listeners, options.port).await {
+        Ok(front) => {
+            front.describe(&mut running);
+            let config = front.config();
+            _files = front.serve(stopping.clone());
+            Some(config)
+        }
+        Err(error) => {
+            note(&observer, "load-balanced endpoints cannot be called by https", &error);
+            None
+        }
+    };
+    let serving = tokio::spawn(listen::serve_both(listeners, gate, tls, stopping));
+    platform.listens_at(&url);
+    // Its file goes when this returns.
+    let announced = running.announce();
+    if let Err(error) = &announced {
+        note(&observer, "`flash platform env` will not find this platform", error);
+    }
     tell(&Ready {
         api: format!("{url}/v2"),
         graphql: format!("{url}/graphql"),
@@ -157,6 +195,27 @@ async fn run(
         let _ = tokio::time::timeout(LAST_CHANGES, state.store.settled()).await;
     }
     Ok(())
+}
+
+/// Takes a clock that can be moved where the environment asks for it, and says how it is moved.
+fn clock_routes(options: &mut PlatformOptions) -> Router {
+    if std::env::var_os(adjustable::VARIABLE).is_none_or(|value| value != adjustable::MANUAL) {
+        return Router::new();
+    }
+    let clock = Arc::new(AdjustableClock::new());
+    options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+    adjustable::router(clock, Arc::clone(&options.access), ACCOUNT.to_owned())
+}
+
+/// Says what does not work, and why, where it is no reason to end.
+fn note(observer: &Arc<dyn Observer>, what: &str, error: &dyn std::error::Error) {
+    let mut text = format!("{what}: {error}");
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.extend([" (", &source.to_string(), ")"]);
+        cause = source.source();
+    }
+    observer.event(Event::Note { text });
 }
 
 /// Completes when standard input ends; never where that does not matter.

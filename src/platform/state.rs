@@ -1,20 +1,24 @@
 //! The state of one endpoint; [`super::supervisor`] changes it, always under one lock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
 use super::clock::Moment;
 use super::kill::KillSwitch;
+use super::polls::Polls;
 use super::queue::{Queue, Running, Target};
-use super::scaler::{Limits, Load};
+use super::scaler::{Observation, Policy};
 use super::spec::{EndpointSpec, Scaling};
 use super::store::JobStore;
+use super::workers::{Terms, Workers};
 use crate::endpoint::EndpointKind;
 use crate::requirements::Interpreter;
-use crate::wire::Frame;
 use crate::wire::message::{ErrorReport, ReadyHead};
+use crate::wire::{Frame, FrameKind};
 
 /// Requests that a worker of a load-balanced endpoint takes at a time. Deployed, its application
 /// takes all that come, and `max_concurrency` is not for it: a request that streams or awaits a slow
@@ -30,6 +34,9 @@ pub(super) enum Phase {
     Starting,
     /// Takes work.
     Ready,
+    /// Was stopped by signal while it was idle, to be resumed at the next need; killed at this moment
+    /// at the latest.
+    Asleep(Moment),
     /// Finishes what it holds, then stops.
     Draining,
     /// Was told to stop; killed at this moment.
@@ -38,13 +45,24 @@ pub(super) enum Phase {
     Lost,
 }
 
+/// How a worker is reached.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// Our own worker program: frames over a socket pair.
+    Frames(mpsc::UnboundedSender<Frame>),
+    /// `runpod.serverless.start`: it asks for work, by HTTP.
+    Polls(Polls),
+    /// A program that listens here.
+    Port(SocketAddr),
+}
+
 /// One worker process.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) id: String,
     pub(super) generation: u64,
     pub(super) phase: Phase,
-    pub(super) frames: mpsc::UnboundedSender<Frame>,
+    pub(super) link: Link,
     pub(super) switch: Arc<KillSwitch>,
     pub(super) running: BTreeMap<u64, Running>,
     pub(super) started: Moment,
@@ -56,9 +74,42 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Sends a frame; one that is gone already will be noticed by its end.
-    pub(super) fn send(&self, frame: Frame) {
-        let _ = self.frames.send(frame);
+    /// Tells it that nobody waits for a call any more.
+    pub(super) fn tell_cancelled(&mut self, key: u64) {
+        match &mut self.link {
+            // One that is gone already will be noticed by its end.
+            Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Cancel, key))),
+            Link::Polls(_) | Link::Port(_) => {}
+        }
+    }
+
+    /// Tells it to finish and exit.
+    pub(super) fn tell_to_stop(&mut self) {
+        match &mut self.link {
+            Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Stop, 0))),
+            Link::Polls(_) | Link::Port(_) => self.switch.terminate(),
+        }
+    }
+
+    /// Whether a call can be sent to it now.
+    pub(super) fn is_free(&self, capacity: usize) -> bool {
+        match &self.link {
+            Link::Frames(_) => self.phase == Phase::Ready && self.running.len() < capacity,
+            Link::Polls(_) | Link::Port(_) => false,
+        }
+    }
+
+    /// When something about it is due.
+    pub(super) fn moments(&self, init_timeout: Duration) -> impl Iterator<Item = Moment> {
+        let phase = match self.phase {
+            Phase::Starting => Some(self.since.saturating_add(init_timeout)),
+            Phase::Stopping(moment) | Phase::Asleep(moment) => Some(moment),
+            Phase::Ready | Phase::Draining | Phase::Lost => None,
+        };
+        let calls = self.running.values().flat_map(|running| {
+            [running.deadline, running.abandoned.map(|abandoned| abandoned.kill_at)].into_iter().flatten()
+        });
+        phase.into_iter().chain(calls)
     }
 }
 
@@ -75,12 +126,18 @@ pub(super) struct State {
     pub(super) generation: u64,
     pub(super) interpreter: Option<Interpreter>,
     pub(super) queue: Queue,
-    pub(super) workers: BTreeMap<u64, Worker>,
+    pub(super) workers: Workers,
     pub(super) ready: Option<Arc<ReadyHead>>,
     pub(super) failure: Option<LoadFailure>,
     /// Workers that died in a row without an answer between.
     pub(super) crashes: u32,
     pub(super) start_not_before: Moment,
+    /// When workers were added last because calls waited for too long.
+    pub(super) grown: Option<Moment>,
+    /// When free memory was looked at last for workers that sleep.
+    pub(super) memory_checked: Moment,
+    /// When the scaler wants to be asked again.
+    pub(super) look_again: Option<Moment>,
     /// A worker is wanted although nothing waits: after a reload, or to describe itself.
     pub(super) is_warming: bool,
     pub(super) is_removed: bool,
@@ -103,11 +160,14 @@ impl State {
             spec,
             generation: 1,
             interpreter: None,
-            workers: BTreeMap::new(),
+            workers: Workers::default(),
             ready: None,
             failure: None,
             crashes: 0,
             start_not_before: Moment::ZERO,
+            grown: None,
+            look_again: None,
+            memory_checked: Moment::ZERO,
             is_warming: false,
             is_removed: false,
             throttled: 0,
@@ -134,49 +194,58 @@ impl State {
         usize::try_from(calls).unwrap_or(1).max(1)
     }
 
-    pub(super) fn limits(&self) -> Limits {
-        let scale_at = match self.spec.scaling {
-            Scaling::RequestCount(calls) => usize::try_from(calls).unwrap_or(usize::MAX),
-            Scaling::QueueDelay(_) => self.capacity(),
+    /// What its settings ask of the scaler.
+    pub(super) fn policy(&self) -> Policy {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let scaling = match self.spec.scaling {
+            // A worker takes no more requests than that, so no more can be meant for one.
+            Scaling::RequestCount(calls) if self.spec.kind == EndpointKind::LoadBalanced => {
+                Scaling::RequestCount(calls.min(u32::try_from(REQUESTS_PER_WORKER).unwrap_or(u32::MAX)))
+            }
+            scaling => scaling,
         };
-        let per_worker = match self.spec.kind {
-            EndpointKind::LoadBalanced => scale_at.min(REQUESTS_PER_WORKER),
-            _ => scale_at,
-        };
-        Limits {
-            min: usize::try_from(self.spec.workers.min).unwrap_or(usize::MAX),
-            max: usize::try_from(self.spec.workers.max).unwrap_or(usize::MAX),
-            per_worker,
+        Policy {
+            min: count(self.spec.workers.min),
+            max: count(self.spec.workers.max),
+            capacity: self.capacity(),
+            scaling,
         }
     }
 
-    /// What there is to do for workers of this generation.
-    pub(super) fn load(&self) -> Load {
-        let running = self.present().map(|(_, worker)| worker.running.len()).sum();
-        Load { queued: self.queue.asking(), running }
+    /// Brings the index of its workers up to date.
+    pub(super) fn settle(&mut self, now: Moment, init_timeout: Duration) {
+        let terms = Terms {
+            generation: self.generation,
+            capacity: self.capacity(),
+            idle_timeout: self.spec.idle_timeout,
+            init_timeout: self.init_timeout(init_timeout),
+        };
+        self.workers.settle(terms, now);
     }
 
-    /// Workers of this generation that take work, now or soon.
-    pub(super) fn present(&self) -> impl Iterator<Item = (&u64, &Worker)> {
-        self.workers.iter().filter(|(_, worker)| {
-            worker.generation == self.generation && matches!(worker.phase, Phase::Starting | Phase::Ready)
-        })
+    /// How long a worker may take to load: the endpoint's `RUNPOD_INIT_TIMEOUT`, in seconds, else
+    /// what holds for all (`platform.md` 4.1).
+    pub(super) fn init_timeout(&self, general: Duration) -> Duration {
+        let own = self.spec.env.get("RUNPOD_INIT_TIMEOUT").and_then(|text| text.trim().parse::<u64>().ok());
+        own.filter(|seconds| *seconds > 0).map_or(general, Duration::from_secs)
     }
 
-    /// Workers that use a core: all but those that wait for work.
-    pub(super) fn active(&self) -> usize {
-        let is_active =
-            |worker: &&Worker| !worker.running.is_empty() || matches!(worker.phase, Phase::Starting);
-        self.workers.values().filter(is_active).count()
-    }
-
-    /// The ready worker of this generation with a free place and the least to do.
-    pub(super) fn free_worker(&self) -> Option<u64> {
-        let capacity = self.capacity();
-        self.present()
-            .filter(|(_, worker)| worker.phase == Phase::Ready && worker.running.len() < capacity)
-            .min_by_key(|(number, worker)| (worker.running.len(), **number))
-            .map(|(number, _)| *number)
+    /// What the scaler sees; after [`State::settle`].
+    pub(super) fn observe(&self, now: Moment) -> Observation {
+        let counts = self.workers.counts();
+        let idle = self.workers.idle();
+        Observation {
+            now,
+            asking: self.queue.asking(),
+            oldest: self.queue.oldest_asking(),
+            running: counts.running,
+            starting: counts.starting,
+            ready: counts.ready,
+            idle: idle.len(),
+            rested: idle.rested(),
+            next_rested: idle.next_rested(self.spec.idle_timeout),
+            grown: self.grown,
+        }
     }
 
     /// The worker that runs a call.

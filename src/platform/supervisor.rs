@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
+use super::client_api::Rates;
 use super::clock::Moment;
 use super::queue::{Abandoned, Target, Work, WorkKind};
 use super::record::Change;
 use super::shared::Shared;
 use super::spec::EndpointSpec;
-use super::state::{Phase, State};
+use super::state::State;
 use crate::requirements::{EnvironmentState, HostPython};
 use crate::wire::backend::JobView;
 use crate::wire::message::{ErrorReport, Failure};
-use crate::wire::{Frame, FrameKind};
 
 /// An endpoint that is served.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Supervisor {
     pub(super) state: Mutex<State>,
     /// Whether it is one of an app's, which come and go together.
     pub(super) is_of_app: bool,
+    /// What clients asked of it lately.
+    pub(super) rates: Rates,
     wake: Notify,
 }
 
@@ -34,8 +36,14 @@ impl Supervisor {
     pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>, is_of_app: bool) -> Arc<Self> {
         let name = spec.id.clone();
         let state = State::new(spec, Arc::clone(&shared.options.store));
-        let supervisor =
-            Arc::new(Self { name, shared, state: Mutex::new(state), is_of_app, wake: Notify::new() });
+        let supervisor = Arc::new(Self {
+            name,
+            shared,
+            state: Mutex::new(state),
+            is_of_app,
+            rates: Rates::default(),
+            wake: Notify::new(),
+        });
         let weak = Arc::downgrade(&supervisor);
         supervisor.shared.handle.spawn(keep_time(weak));
         supervisor.pump(&mut supervisor.lock());
@@ -122,7 +130,7 @@ impl Supervisor {
             running.abandoned = Some(Abandoned { kill_at, is_timeout });
             running.deadline = None;
             running.target = Target::Nobody;
-            worker.send(Frame::empty(FrameKind::Cancel, key));
+            worker.tell_cancelled(key);
         }
     }
 
@@ -276,7 +284,7 @@ impl Supervisor {
 
 /// Says why a job waits.
 fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
-    let starting = state.present().filter(|(_, worker)| worker.phase == Phase::Starting).count();
+    let starting = state.workers.counts().starting;
     match state.spec.environment(host) {
         EnvironmentState::Preparing { message } => Some(message),
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),

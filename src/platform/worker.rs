@@ -192,11 +192,20 @@ impl Frames<'_> {
                 self.nested.call(platform, &supervisor.name, frame, self.plan.frames.clone())?;
                 None
             }
+            FrameKind::Environment if is_nested => {
+                let environments = supervisor.shared.options.environments.clone();
+                self.nested.environment(environments, &supervisor.name, &frame, self.plan.frames.clone())?;
+                None
+            }
             FrameKind::Cancel if is_nested => {
                 self.nested.cancel(frame.call_id);
                 None
             }
-            FrameKind::Load | FrameKind::Stop | FrameKind::Call | FrameKind::Cancel => {
+            FrameKind::Load
+            | FrameKind::Stop
+            | FrameKind::Call
+            | FrameKind::Cancel
+            | FrameKind::Environment => {
                 let reason = format!("a worker does not send {:?}", frame.kind);
                 return Err(WireError::Malformed { reason });
             }

@@ -11,6 +11,7 @@ mod config;
 mod declarations;
 mod decode;
 pub mod diagnostic;
+pub mod dotenv;
 mod dynamic;
 mod evaluate;
 mod facts;

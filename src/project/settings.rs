@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::error;
 use super::diagnostic::{Diagnostic, Severity, Span};
+use super::dotenv;
 
 /// `pyproject.toml` as far as it is read here.
 #[derive(Debug, Default)]
@@ -18,10 +19,8 @@ pub(super) struct Settings {
 /// Variables as the user's code would see them: the process's, then those of the nearest `.env`.
 pub(super) fn environment(root: &Path) -> HashMap<String, String> {
     let mut found = HashMap::new();
-    if let Some(file) = root.ancestors().map(|folder| folder.join(".env")).find(|file| file.is_file())
-        && let Ok(entries) = dotenvy::from_path_iter(&file)
-    {
-        found.extend(entries.flatten());
+    if let Some(file) = dotenv::nearest(root) {
+        found.extend(dotenv::read(&file));
     }
     found.extend(
         std::env::vars_os()

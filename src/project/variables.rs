@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::dotenv;
+
 /// The variables that code can read.
 #[derive(Debug, Clone, Default)]
 pub struct Variables {
@@ -43,8 +45,8 @@ impl Variables {
 
     /// Reads `.env` again.
     pub fn reload(&mut self, root: &Path) {
-        self.file = root.ancestors().map(|folder| folder.join(".env")).find(|file| file.is_file());
-        self.now = self.file.as_deref().map(parse).unwrap_or_default();
+        self.file = dotenv::nearest(root);
+        self.now = self.file.as_deref().map(dotenv::read).unwrap_or_default().into_iter().collect();
     }
 
     /// Returns a variable's value now.
@@ -60,11 +62,6 @@ impl Variables {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
     }
-}
-
-/// Lines that cannot be read are passed over, as python-dotenv does.
-fn parse(file: &Path) -> BTreeMap<String, String> {
-    dotenvy::from_path_iter(file).map(|lines| lines.flatten().collect()).unwrap_or_default()
 }
 
 #[cfg(test)]

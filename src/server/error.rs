@@ -1,6 +1,7 @@
 //! Why a server could not start.
 
 use std::io;
+use std::path::PathBuf;
 
 /// Why nothing can be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,15 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// The files that TLS needs could not be made.
+    #[error("cannot make certificates in `{path}`")]
+    Certificate {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl ServerError {
@@ -37,6 +47,9 @@ impl ServerError {
             }
             Self::Listen { .. } => {
                 "choose another address with `--host` or another port with `--port`".to_owned()
+            }
+            Self::Certificate { .. } => {
+                "the folder must be writable; `--state DIR` chooses another one".to_owned()
             }
         }
     }

@@ -8,8 +8,12 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::Answer;
@@ -17,6 +21,8 @@ use super::error::ServerError;
 
 /// How many ports are tried, from the one asked for.
 const PORTS: u16 = 20;
+/// First byte of a TLS connection: the content type of a handshake; no HTTP method begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -29,6 +35,20 @@ pub struct Listeners {
 }
 
 impl Listeners {
+    /// An address of this machine at which they are reached.
+    pub fn local_address(&self) -> SocketAddr {
+        let bound = self.sockets.first().and_then(|socket| socket.local_addr().ok());
+        let mut address = bound.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)));
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() {
+                Ipv4Addr::LOCALHOST.into()
+            } else {
+                Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        address
+    }
+
     /// Whether something outside this machine can reach them.
     pub fn is_public(&self) -> bool {
         self.sockets.iter().any(|socket| socket.local_addr().is_ok_and(|address| !address.ip().is_loopback()))
@@ -102,11 +122,25 @@ async fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Listeners> {
 /// Serves until `stop` says so, then lets requests in flight end. Returns when the last
 /// connection is closed.
 pub async fn serve(listeners: Listeners, app: Arc<dyn Answer>, stop: watch::Receiver<bool>) {
+    serve_both(listeners, app, None, stop).await;
+}
+
+/// Serves like [`serve`], and TLS on the same port: a client's first byte tells which it speaks.
+pub async fn serve_both(
+    listeners: Listeners,
+    app: Arc<dyn Answer>,
+    tls: Option<Arc<ServerConfig>>,
+    stop: watch::Receiver<bool>,
+) {
+    let tls = tls.map(TlsAcceptor::from);
     let connections = TaskTracker::new();
     let accepting: Vec<_> = listeners
         .sockets
         .into_iter()
-        .map(|socket| tokio::spawn(accept(socket, Arc::clone(&app), stop.clone(), connections.clone())))
+        .map(|socket| {
+            let accepting = accept(socket, Arc::clone(&app), tls.clone(), stop.clone(), connections.clone());
+            tokio::spawn(accepting)
+        })
         .collect();
     for task in accepting {
         // A task that panicked has stopped accepting; the other one may go on.
@@ -119,6 +153,7 @@ pub async fn serve(listeners: Listeners, app: Arc<dyn Answer>, stop: watch::Rece
 async fn accept(
     socket: TcpListener,
     app: Arc<dyn Answer>,
+    tls: Option<TlsAcceptor>,
     mut stop: watch::Receiver<bool>,
     connections: TaskTracker,
 ) {
@@ -129,7 +164,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.spawn(converse(stream, peer, Arc::clone(&app), stop.clone()));
+                connections.spawn(welcome(stream, peer, Arc::clone(&app), tls.clone(), stop.clone()));
             }
             // Out of descriptors, or a client that left already: neither ends the server.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -137,14 +172,46 @@ async fn accept(
     }
 }
 
-async fn converse(
+/// Finds out what a client speaks, and converses.
+async fn welcome(
     stream: TcpStream,
     peer: SocketAddr,
     app: Arc<dyn Answer>,
+    tls: Option<TlsAcceptor>,
     mut stop: watch::Receiver<bool>,
 ) {
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return converse(stream, peer, app, stop).await };
+    let greeting = async {
+        let mut first = [0];
+        if stream.peek(&mut first).await.ok()? == 0 {
+            return None;
+        }
+        Some(first[0])
+    };
+    let first = tokio::select! {
+        first = timeout(HEAD_TIMEOUT, greeting) => first,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    match first {
+        Ok(Some(TLS_HANDSHAKE)) => {
+            // A handshake that fails concerns its client alone.
+            if let Ok(Ok(stream)) = timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+                converse(stream, peer, app, stop).await;
+            }
+        }
+        Ok(Some(_)) => converse(stream, peer, app, stop).await,
+        Ok(None) | Err(_) => {}
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    app: Arc<dyn Answer>,
+    mut stop: watch::Receiver<bool>,
+) {
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
         async move { Ok::<_, std::convert::Infallible>(app.answer(request, peer).await) }

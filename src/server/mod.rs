@@ -3,10 +3,12 @@
 //! Knows nothing of what is served: an [`Answer`] answers the requests.
 
 pub mod answer;
+pub mod connect;
 pub mod error;
 pub mod guard;
 pub mod listen;
 pub mod signals;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -45,6 +45,8 @@ class Program:
         self.kind: str = head["kind"]
         self.max_concurrency: int = max(1, head["max_concurrency"])
         self.describes_itself: bool = head["source"]["kind"] == "module"
+        #: Whether each call brings source, which is executed.
+        self.is_live: bool = head["source"]["kind"] == "live"
         self.module = module
         self.callables: dict[str, Any] = {}
         self.routes: list[tuple[str, str, Callable[..., Any]]] = []
@@ -84,6 +86,8 @@ def load(head: dict[str, Any]) -> Program:
 
 def _load_source(source: dict[str, Any]) -> types.ModuleType | None:
     kind = source["kind"]
+    if kind == "live":
+        return None
     if kind == "module":
         set_search_path(source.get("sys_path", []))
         if not source.get("sys_path") or source["root"] not in sys.path:

@@ -98,8 +98,9 @@ async fn job_beside_one_that_times_out_goes_back_to_the_queue() {
     let fixture = Fixture::new(vec![endpoint]);
     let hanging = fixture.submit("e", "hang", json!(null)).await;
     fixture.started("e", &hanging).await;
-    tokio::time::sleep(Duration::from_millis(250)).await;
-    let beside = fixture.submit("e", "sleep", json!(270)).await;
+    let limit = Some(Duration::from_mins(1));
+    let beside = JobRequest { execution_timeout: limit, ..job("sleep", &json!(1500)) };
+    let beside = fixture.platform.submit("e", beside).await.unwrap().id;
     assert_eq!(fixture.finished("e", &hanging).await.status, JobStatus::TimedOut);
     let beside = fixture.finished("e", &beside).await;
     assert_eq!((beside.status, beside.retries), (JobStatus::Completed, 1));

@@ -1,13 +1,19 @@
 //! Tests of the platform with real processes, sockets and signals.
 
+mod access;
 mod calls;
+mod commands;
 mod crashes;
 mod fake;
+mod flashboot;
 mod http;
 mod jobs;
+mod openai;
+mod rates;
 mod requeue;
 mod scaling;
 mod shutdown;
+mod simulation;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
