@@ -141,7 +141,7 @@ impl Supervisor {
             for work in refused {
                 self.fail(state, work, &report);
             }
-            if is_durable && !is_removed {
+            if is_durable && is_stopping {
                 state.queue.hold_jobs();
             } else if !state.queue.is_empty() {
                 self.end_waiting(state, &Change::Cancelled);

@@ -1,6 +1,7 @@
 //! Makes the number of an endpoint's workers right, and says when to look again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Moment;
 use super::queue::{Work, WorkKind};
@@ -9,6 +10,9 @@ use super::shared::Shutdown;
 use super::state::State;
 use super::supervisor::Supervisor;
 use crate::requirements::{EnvironmentState, Interpreter};
+
+/// The pause between two pieces of many jobs that are to be forgotten at once.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(5);
 
 impl Supervisor {
     /// Starts the workers that are wanted, and lets those go that were idle for too long. Returns
@@ -84,7 +88,12 @@ impl Supervisor {
     /// When something is due next.
     pub(super) fn next_moment(&self, state: &State, now: Moment) -> Option<Moment> {
         let options = &self.shared.options;
-        let mut moments: Vec<Moment> = options.store.next_expiry(&self.name).into_iter().collect();
+        // Jobs are forgotten a few hundred at a time.
+        let expiry = options
+            .store
+            .next_expiry(&self.name)
+            .map(|moment| if moment > now { moment } else { now + EXPIRY_PAUSE });
+        let mut moments: Vec<Moment> = expiry.into_iter().collect();
         moments.extend(state.look_again);
         moments.extend(state.workers.next_due());
         moments.extend(state.next_memory_check());
