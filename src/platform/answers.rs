@@ -18,8 +18,10 @@ use crate::wire::{Frame, WireError};
 
 /// Items that wait for a slow reader before its worker has to.
 const STREAM_BACKLOG: usize = 256;
-/// Starts that may fail in a row before calls are answered with the reason.
-const START_ATTEMPTS: u32 = 2;
+/// Workers that may fail in a row before the endpoint counts as unhealthy.
+pub(super) const START_ATTEMPTS: u32 = 2;
+/// Longest pause before a worker of an endpoint whose workers crash is started again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Something to hand to a reader once the lock is released; the worker's reader waits for it, so
 /// that a slow client slows its worker down instead of filling memory.
@@ -52,6 +54,7 @@ impl Supervisor {
             state.ready = Some(Arc::clone(head));
             state.is_warming = false;
             state.failure = None;
+            state.unhealthy = None;
         }
         self.pump(&mut state);
     }
@@ -63,9 +66,41 @@ impl Supervisor {
         let Some(worker) = state.workers.get_mut(&number) else { return };
         stop(worker, now + self.shared.options.stop_grace);
         if worker.generation == state.generation {
-            self.remember_failure(&mut state, report);
+            if self.is_of_app {
+                self.remember_failure(&mut state, report);
+            } else {
+                self.count_crash(&mut state, report, true);
+            }
         }
         self.pump(&mut state);
+    }
+
+    /// Counts the end of a worker that was not meant: after some in a row the next one starts after
+    /// growing pauses, and the endpoint is unhealthy. An app's calls are then answered with the
+    /// reason, since its author waits for it; what was sent to another endpoint's queue waits, as on
+    /// Runpod (`platform.md` 4.3).
+    fn count_crash(&self, state: &mut State, report: ErrorReport, was_starting: bool) {
+        state.crashes += 1;
+        if state.crashes < START_ATTEMPTS {
+            return;
+        }
+        let patience = (state.crashes - START_ATTEMPTS).min(8);
+        if patience > 0 {
+            let pause = Duration::from_millis(250) * 2u32.pow(patience - 1);
+            state.start_not_before = self.now() + pause.min(LONGEST_PAUSE);
+        }
+        state.unhealthy = Some(report.message.clone());
+        if self.is_of_app {
+            if was_starting {
+                self.remember_failure(state, report);
+            }
+            return;
+        }
+        state.is_warming = false;
+        // Calls are not stored: somebody waits for them now.
+        for work in state.queue.take_calls(|work| matches!(work.kind, WorkKind::Call { .. })) {
+            self.fail(state, work, &report);
+        }
     }
 
     fn remember_failure(&self, state: &mut State, report: ErrorReport) {
@@ -210,7 +245,6 @@ impl Supervisor {
 
     /// A worker process has ended, `reason` says how. Returns whether that was meant, and why it was.
     pub(super) fn worker_ended(self: &Arc<Self>, number: u64, reason: String, tail: &str) -> (bool, String) {
-        let now = self.now();
         let mut state = self.lock();
         let Some(mut worker) = state.workers.remove(&number) else { return (true, reason) };
         let reason = worker.killed_because.take().unwrap_or(reason);
@@ -219,17 +253,9 @@ impl Supervisor {
             || (worker.phase == Phase::Lost && worker.running.is_empty())
             || worker.generation != state.generation && worker.running.is_empty();
         if !was_meant {
-            state.crashes += 1;
-            let patience = state.crashes.saturating_sub(START_ATTEMPTS);
-            if patience > 0 {
-                let pause = Duration::from_millis(250) * 2u32.saturating_pow(patience.min(8) - 1);
-                state.start_not_before = now + pause.min(Duration::from_secs(30));
-            }
-            if worker.phase == Phase::Starting && state.crashes >= START_ATTEMPTS {
-                let text =
-                    format!("a worker of endpoint `{}` {reason} before it had loaded its code", self.name);
-                self.remember_failure(&mut state, died(text, tail));
-            }
+            let when = if worker.phase == Phase::Starting { " before it had loaded its code" } else { "" };
+            let text = format!("a worker of endpoint `{}` {reason}{when}", self.name);
+            self.count_crash(&mut state, died(text, tail), worker.phase == Phase::Starting);
         }
         let held = std::mem::take(&mut worker.running);
         for (key, running) in held.into_iter().rev() {

@@ -60,7 +60,8 @@ impl State {
         if let Runtime::Unavailable { reason } = &self.spec.runtime {
             return Some(reason);
         }
-        self.failure.as_ref().map(|failure| failure.report.message.as_str())
+        let failure = self.failure.as_ref().map(|failure| failure.report.message.as_str());
+        failure.or(self.unhealthy.as_deref())
     }
 
     /// Returns the workers as management lists them, the oldest first.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::answers::START_ATTEMPTS;
 use super::clock::Moment;
 use super::queue::{Work, WorkKind};
 use super::scaler::decide;
@@ -67,6 +68,9 @@ impl Supervisor {
         self.settle(state, now);
         let counts = state.workers.counts();
         let present = counts.starting + counts.ready;
+        // Where workers crash, one is tried at a time.
+        let is_failing = state.crashes >= START_ATTEMPTS;
+        let wanted = if is_failing { wanted.min(1usize.saturating_sub(counts.starting)) } else { wanted };
         for started in 0..wanted {
             // The first always starts: endpoints may wait for each other.
             let active = self.shared.active_elsewhere(state.reported_active) + counts.active + started;

@@ -129,6 +129,8 @@ pub(super) struct State {
     pub(super) workers: Workers,
     pub(super) ready: Option<Arc<ReadyHead>>,
     pub(super) failure: Option<LoadFailure>,
+    /// Why its workers fail again and again, until one is ready.
+    pub(super) unhealthy: Option<String>,
     /// Workers that died in a row without an answer between.
     pub(super) crashes: u32,
     pub(super) start_not_before: Moment,
@@ -163,6 +165,7 @@ impl State {
             workers: Workers::default(),
             ready: None,
             failure: None,
+            unhealthy: None,
             crashes: 0,
             start_not_before: Moment::ZERO,
             grown: None,

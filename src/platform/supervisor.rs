@@ -74,6 +74,7 @@ impl Supervisor {
         state.generation += 1;
         state.is_warming = !state.workers.is_empty();
         state.failure = None;
+        state.unhealthy = None;
         state.crashes = 0;
         state.start_not_before = Moment::ZERO;
         tracing::debug!(endpoint = self.name, generation = state.generation, "new generation");
@@ -279,6 +280,9 @@ fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
         EnvironmentState::Preparing { message } => Some(message),
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),
         _ if starting > 0 => Some("a worker is starting".to_owned()),
+        _ if state.unhealthy.is_some() => {
+            state.unhealthy.as_ref().map(|reason| format!("its workers fail and are tried again: {reason}"))
+        }
         _ if state.throttled > 0 => Some("the machine bears no further worker".to_owned()),
         _ => None,
     }

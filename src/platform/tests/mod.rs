@@ -8,6 +8,7 @@ mod fake;
 mod flashboot;
 mod http;
 mod jobs;
+mod policy;
 mod requeue;
 mod scaling;
 mod shutdown;
