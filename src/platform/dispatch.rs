@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::callable::resolve;
+use super::claims::Claim;
 use super::clock::Moment;
 use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
@@ -31,7 +32,6 @@ impl Supervisor {
         self.refuse_hopeless(state, now);
         self.retire(state, now);
         self.enforce_deadlines(state, now);
-        let was_throttled = state.throttled;
         self.end_sleep(state, now);
         self.dispatch(state, now);
         if self.scale(state, now) {
@@ -39,8 +39,7 @@ impl Supervisor {
         }
         self.settle(state, now);
         let active = state.workers.counts().active;
-        self.shared.report(state.reported_active, active, was_throttled, state.throttled);
-        state.reported_active = active;
+        self.shared.report(self.claimant, Claim { active, throttled: state.throttled + state.held_back });
         let wake_at = self.next_moment(state, now);
         if wake_at != state.wake_at {
             state.wake_at = wake_at;
@@ -53,11 +52,12 @@ impl Supervisor {
         state.settle(now, self.shared.options.init_timeout);
     }
 
-    /// Gives waiting work to free workers, the least busy first.
+    /// Gives waiting work to free workers, the least busy first. An endpoint that has its share of
+    /// a machine that others wait for leaves its idle workers idle.
     pub(super) fn dispatch(&self, state: &mut State, now: Moment) {
         while !state.queue.is_empty() {
             self.settle(state, now);
-            let Some(number) = state.workers.free() else { break };
+            let Some(number) = state.workers.free(self.is_over_share(state)) else { break };
             let Some(work) = state.queue.pop_front() else { break };
             self.assign(state, number, work, now);
         }

@@ -8,6 +8,7 @@ pub mod access;
 mod answers;
 pub mod app;
 mod callable;
+mod claims;
 mod client_api;
 pub mod clock;
 mod command;

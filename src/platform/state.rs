@@ -144,8 +144,8 @@ pub(super) struct State {
     pub(super) is_warming: bool,
     pub(super) is_removed: bool,
     pub(super) throttled: usize,
-    /// Workers that it counts as active in what all endpoints share.
-    pub(super) reported_active: usize,
+    /// Idle workers that get no work while others wait for the machine.
+    pub(super) held_back: usize,
     pub(super) completed: u64,
     pub(super) failed: u64,
     pub(super) retried: u64,
@@ -174,7 +174,7 @@ impl State {
             is_warming: false,
             is_removed: false,
             throttled: 0,
-            reported_active: 0,
+            held_back: 0,
             completed: counts.completed,
             failed: counts.failed,
             retried: counts.retried,

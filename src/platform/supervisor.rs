@@ -23,6 +23,8 @@ pub(super) struct Supervisor {
     pub(super) name: String,
     pub(super) shared: Arc<Shared>,
     pub(super) state: Mutex<State>,
+    /// Its number among those that use the machine.
+    pub(super) claimant: u64,
     /// Whether it is one of an app's, which come and go together.
     pub(super) is_of_app: bool,
     wake: Notify,
@@ -33,8 +35,9 @@ impl Supervisor {
     pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>, is_of_app: bool) -> Arc<Self> {
         let name = spec.id.clone();
         let state = State::new(spec, Arc::clone(&shared.options.store));
-        let supervisor =
-            Arc::new(Self { name, shared, state: Mutex::new(state), is_of_app, wake: Notify::new() });
+        let claimant = shared.claims.enter();
+        let state = Mutex::new(state);
+        let supervisor = Arc::new(Self { name, shared, state, claimant, is_of_app, wake: Notify::new() });
         let weak = Arc::downgrade(&supervisor);
         supervisor.shared.handle.spawn(keep_time(weak));
         supervisor.pump(&mut supervisor.lock());
@@ -300,10 +303,15 @@ pub(super) fn stopping_report(name: &str, is_removed: bool) -> ErrorReport {
 
 /// Ticks when time, the environment or the machine's capacity ask for it.
 async fn keep_time(weak: Weak<Supervisor>) {
+    let mut is_due = false;
     loop {
         let Some(supervisor) = weak.upgrade() else { return };
         let shared = Arc::clone(&supervisor.shared);
+        // Before the tick: what happens from now on is heard.
         let capacity = shared.capacity.notified();
+        if is_due {
+            supervisor.tick();
+        }
         let (wake_at, environment) = {
             let state = supervisor.lock();
             if state.is_removed && state.workers.is_empty() {
@@ -326,12 +334,11 @@ async fn keep_time(weak: Weak<Supervisor>) {
             }
             std::future::pending::<()>().await;
         };
-        tokio::select! {
-            () = time => {}
-            () = roused => continue,
-            () = capacity => {}
-            () = installed => {}
-        }
-        supervisor.tick();
+        is_due = tokio::select! {
+            () = time => true,
+            () = roused => false,
+            () = capacity => true,
+            () = installed => true,
+        };
     }
 }

@@ -166,9 +166,11 @@ impl Workers {
         self.counts
     }
 
-    /// The worker with a free place and the least to do.
-    pub(super) fn free(&self) -> Option<u64> {
-        self.free.first().map(|(_, number)| *number)
+    /// The worker with a free place and the least to do; only one that works already where the
+    /// others are to stay idle.
+    pub(super) fn free(&self, is_busy_one: bool) -> Option<u64> {
+        let least = usize::from(is_busy_one);
+        self.free.range((least, 0)..).next().map(|(_, number)| *number)
     }
 
     pub(super) fn idle(&self) -> &Idle {
