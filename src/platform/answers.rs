@@ -7,9 +7,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dispatch::{NULL, stop};
-use super::queue::{Running, Target, Work, WorkKind};
+use super::queue::{Running, Target, WorkKind};
 use super::record::Change;
-use super::state::{LoadFailure, Phase, State};
+use super::state::{Link, LoadFailure, Phase, State};
 use super::supervisor::Supervisor;
 use crate::wire::backend::{HttpReply, Reply};
 use crate::wire::job::split_error;
@@ -37,6 +37,15 @@ impl Delivery {
             Self::Piece(reader, piece) => drop(reader.send(piece).await),
         }
     }
+}
+
+/// What is known of a worker that ended without being asked to.
+#[derive(Clone, Copy)]
+struct Crash {
+    /// Whether it had not loaded its code.
+    was_starting: bool,
+    /// Whether its code is at fault beyond doubt, so that once is enough to call it unhealthy.
+    is_known: bool,
 }
 
 impl Supervisor {
@@ -69,7 +78,7 @@ impl Supervisor {
             if self.is_of_app {
                 self.remember_failure(&mut state, report);
             } else {
-                self.count_crash(&mut state, report, true);
+                self.count_crash(&mut state, report, Crash { was_starting: true, is_known: true });
             }
         }
         self.pump(&mut state);
@@ -79,8 +88,11 @@ impl Supervisor {
     /// growing pauses, and the endpoint is unhealthy. An app's calls are then answered with the
     /// reason, since its author waits for it; what was sent to another endpoint's queue waits, as on
     /// Runpod (`platform.md` 4.3).
-    fn count_crash(&self, state: &mut State, report: ErrorReport, was_starting: bool) {
+    fn count_crash(&self, state: &mut State, report: ErrorReport, crash: Crash) {
         state.crashes += 1;
+        if state.crashes >= START_ATTEMPTS || crash.is_known {
+            state.unhealthy = Some(report.message.clone());
+        }
         if state.crashes < START_ATTEMPTS {
             return;
         }
@@ -89,9 +101,8 @@ impl Supervisor {
             let pause = Duration::from_millis(250) * 2u32.pow(patience - 1);
             state.start_not_before = self.now() + pause.min(LONGEST_PAUSE);
         }
-        state.unhealthy = Some(report.message.clone());
         if self.is_of_app {
-            if was_starting {
+            if crash.was_starting {
                 self.remember_failure(state, report);
             }
             return;
@@ -243,23 +254,39 @@ impl Supervisor {
         Ok(delivery)
     }
 
-    /// A worker process has ended, `reason` says how. Returns whether that was meant, and why it was.
-    pub(super) fn worker_ended(self: &Arc<Self>, number: u64, reason: String, tail: &str) -> (bool, String) {
+    /// A worker process has ended, `reason` says how; `has_left` when it did so of its own will.
+    /// Returns whether that was meant, and why it was.
+    pub(super) fn worker_ended(
+        self: &Arc<Self>,
+        number: u64,
+        reason: String,
+        has_left: bool,
+        tail: &str,
+    ) -> (bool, String) {
         let mut state = self.lock();
         let Some(mut worker) = state.workers.remove(&number) else { return (true, reason) };
-        let reason = worker.killed_because.take().unwrap_or(reason);
+        let is_unhealthy = worker.unhealthy.is_some();
+        let reason = worker.unhealthy.take().or(worker.killed_because.take()).unwrap_or(reason);
+        let is_command = !matches!(worker.link, Link::Frames(_));
+        let was_ready = matches!(worker.phase, Phase::Ready | Phase::Draining);
         // What kills one that sleeps is no fault of its code.
-        let was_meant = matches!(worker.phase, Phase::Stopping(_) | Phase::Asleep(_))
+        let was_stopped = matches!(worker.phase, Phase::Stopping(_) | Phase::Asleep(_))
             || (worker.phase == Phase::Lost && worker.running.is_empty())
             || worker.generation != state.generation && worker.running.is_empty();
+        let was_meant = !is_unhealthy && (was_stopped || is_command && has_left && was_ready);
         if !was_meant {
-            let when = if worker.phase == Phase::Starting { " before it had loaded its code" } else { "" };
+            let was_starting = worker.phase == Phase::Starting;
+            let when = if was_starting { " before it had loaded its code" } else { "" };
             let text = format!("a worker of endpoint `{}` {reason}{when}", self.name);
-            self.count_crash(&mut state, died(text, tail), worker.phase == Phase::Starting);
+            let crash = Crash { was_starting, is_known: is_unhealthy || is_command && !was_ready };
+            self.count_crash(&mut state, died(text, tail), crash);
         }
         let held = std::mem::take(&mut worker.running);
         for (key, running) in held.into_iter().rev() {
-            self.lose(&mut state, key, running, &reason, tail);
+            match running.target {
+                Target::Job { id, .. } if is_command => self.lose_job(&mut state, key, &id),
+                _ => self.lose(&mut state, key, running, &reason, tail),
+            }
         }
         self.pump(&mut state);
         self.rouse();
@@ -274,10 +301,8 @@ impl Supervisor {
             return;
         };
         let Ok(Some(job)) = self.shared.options.store.look(&self.name, &id) else { return };
-        if job.retries == 0 && self.change_job(state, &id, Change::Requeued) {
+        if job.retries == 0 && self.requeue(state, key, &id, Change::Requeued) {
             state.retried += 1;
-            let kind = WorkKind::Job { id, low_priority: job.request.low_priority };
-            state.queue.push_front(Work { key, since: self.now(), kind });
         } else {
             let text = format!("the worker {reason} while it ran this job, for the second time");
             self.change_job(state, &id, Change::Failed(Box::new(died(text, tail)), None));

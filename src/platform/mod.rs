@@ -27,6 +27,7 @@ mod nested;
 pub mod options;
 mod output;
 mod pod;
+mod polling;
 mod polls;
 mod process;
 pub mod provision;
@@ -45,6 +46,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod worker_api;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -170,7 +172,7 @@ impl Platform {
 
     /// Builds the router of `/v2/{endpoint}/…`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        client_api::router(Arc::clone(self))
+        client_api::router(Arc::clone(self)).merge(worker_api::router(Arc::clone(self)))
     }
 
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.

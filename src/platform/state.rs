@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::clock::Moment;
 use super::kill::KillSwitch;
+use super::polling::SILENCE;
 use super::polls::Polls;
 use super::queue::{Queue, Running, Target};
 use super::scaler::{Observation, Policy};
@@ -26,6 +27,8 @@ use crate::wire::{Frame, FrameKind};
 /// the application's threads (40) keep busy; what comes beyond it waits here, where it can go to
 /// another worker.
 const REQUESTS_PER_WORKER: usize = 100;
+/// An official worker that was told to stop ends its pauses first; a web server its connections.
+const COMMAND_FAREWELL: Duration = Duration::from_secs(7);
 
 /// How far a worker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub(super) struct Worker {
     pub(super) ready: Option<Arc<ReadyHead>>,
     /// Why it was killed from here; says more than the signal.
     pub(super) killed_because: Option<String>,
+    /// Why it cannot work, as it said or as its silence says.
+    pub(super) unhealthy: Option<String>,
 }
 
 impl Worker {
@@ -79,7 +84,11 @@ impl Worker {
         match &mut self.link {
             // One that is gone already will be noticed by its end.
             Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Cancel, key))),
-            Link::Polls(_) | Link::Port(_) => {}
+            Link::Polls(polls) => {
+                let job = polls.held.get(&key).map(|held| held.job.clone());
+                polls.stop_jobs(job);
+            }
+            Link::Port(_) => {}
         }
     }
 
@@ -87,7 +96,37 @@ impl Worker {
     pub(super) fn tell_to_stop(&mut self) {
         match &mut self.link {
             Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Stop, 0))),
-            Link::Polls(_) | Link::Port(_) => self.switch.terminate(),
+            Link::Polls(polls) => {
+                // In this order: a request that it sends before it knows would have to be held.
+                self.switch.terminate();
+                polls.dismiss();
+            }
+            Link::Port(_) => self.switch.terminate(),
+        }
+    }
+
+    /// Lets it finish what it holds; it gets nothing more.
+    pub(super) fn drain(&mut self) {
+        self.phase = Phase::Draining;
+        if let Link::Polls(polls) = &mut self.link {
+            polls.dismiss();
+        }
+    }
+
+    /// How much longer than our own worker program it may take to exit.
+    pub(super) fn farewell(&self) -> Duration {
+        match &self.link {
+            Link::Frames(_) => Duration::ZERO,
+            Link::Polls(_) | Link::Port(_) => COMMAND_FAREWELL,
+        }
+    }
+
+    /// Whether it can be stopped by signal while it is idle, and go on later as if nothing had been.
+    pub(super) fn can_sleep(&self) -> bool {
+        match &self.link {
+            Link::Frames(_) | Link::Polls(_) => true,
+            // Its health is asked for all the time.
+            Link::Port(_) => false,
         }
     }
 
@@ -95,7 +134,8 @@ impl Worker {
     pub(super) fn is_free(&self, capacity: usize) -> bool {
         match &self.link {
             Link::Frames(_) => self.phase == Phase::Ready && self.running.len() < capacity,
-            Link::Polls(_) | Link::Port(_) => false,
+            Link::Polls(polls) => self.phase == Phase::Ready && polls.is_asking(),
+            Link::Port(_) => false,
         }
     }
 
@@ -109,7 +149,11 @@ impl Worker {
         let calls = self.running.values().flat_map(|running| {
             [running.deadline, running.abandoned.map(|abandoned| abandoned.kill_at)].into_iter().flatten()
         });
-        phase.into_iter().chain(calls)
+        let held = match &self.link {
+            Link::Polls(polls) => Some(polls.held.values().map(|held| held.seen.saturating_add(SILENCE))),
+            Link::Frames(_) | Link::Port(_) => None,
+        };
+        phase.into_iter().chain(calls).chain(held.into_iter().flatten())
     }
 }
 
@@ -188,6 +232,11 @@ impl State {
         self.queue.take_key()
     }
 
+    /// The endpoint's own execution timeout; zero is Runpod's default.
+    pub(super) fn set_timeout(&self) -> Option<Duration> {
+        self.spec.execution_timeout.filter(|limit| !limit.is_zero())
+    }
+
     /// Calls that one worker takes at a time.
     pub(super) fn capacity(&self) -> usize {
         if self.spec.kind == EndpointKind::LoadBalanced {
@@ -253,7 +302,8 @@ impl State {
 
     /// The worker that runs a call.
     pub(super) fn worker_of(&mut self, key: u64) -> Option<&mut Worker> {
-        self.workers.values_mut().find(|worker| worker.running.contains_key(&key))
+        let number = self.workers.find(|worker| worker.running.contains_key(&key))?;
+        self.workers.get_mut(&number)
     }
 
     /// The call that runs a job.

@@ -282,6 +282,7 @@ fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
     match state.spec.environment(host) {
         EnvironmentState::Preparing { message } => Some(message),
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),
+        _ if state.unhealthy.is_some() => state.unhealthy.clone(),
         _ if starting > 0 => Some("a worker is starting".to_owned()),
         _ if state.unhealthy.is_some() => {
             state.unhealthy.as_ref().map(|reason| format!("its workers fail and are tried again: {reason}"))

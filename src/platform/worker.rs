@@ -57,7 +57,7 @@ pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
         }
     };
     let tail = tail.text();
-    let (was_meant, reason) = supervisor.worker_ended(plan.number, reason, &tail);
+    let (was_meant, reason) = supervisor.worker_ended(plan.number, reason, false, &tail);
     shared.observer.event(if was_meant {
         Event::WorkerStopped { endpoint, worker }
     } else {

@@ -91,6 +91,15 @@ impl Workers {
         self.all.remove(number)
     }
 
+    /// Returns the number of the first worker that `is_it` accepts.
+    pub(super) fn find(&self, is_it: impl Fn(&Worker) -> bool) -> Option<u64> {
+        self.all.iter().find(|(_, worker)| is_it(worker)).map(|(number, _)| *number)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&u64, &Worker)> {
+        self.all.iter()
+    }
+
     pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &Worker> {
         self.all.values()
     }

@@ -99,7 +99,7 @@ fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 /// Reads a query; what is not UTF-8 is replaced, since no parameter that is looked at may hold it.
-pub(super) fn parse_query(query: &str) -> Vec<(String, String)> {
+pub(in crate::platform) fn parse_query(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");
         String::from_utf8_lossy(&urlencoding::decode_binary(text.as_bytes())).into_owned()

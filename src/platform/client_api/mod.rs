@@ -3,11 +3,11 @@
 //! Every success is exactly 200, every error is JSON: clients rely on both. Who calls is checked
 //! before anything else is read; bodies are read as JSON whatever their Content-Type says.
 
-mod admission;
-mod body;
+pub(super) mod admission;
+pub(super) mod body;
 mod endpoint;
 mod jobs;
-mod refusal;
+pub(super) mod refusal;
 mod submit;
 
 use std::sync::Arc;
