@@ -5,6 +5,7 @@
 mod init;
 mod manifest;
 mod platform;
+mod platform_env;
 mod printer;
 mod run;
 mod run_worker;

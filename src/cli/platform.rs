@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::platform_env::{EnvArgs, env};
 use super::run_worker::{RunWorkerArgs, run_worker};
 use super::{ExitStatus, Printer};
 use crate::dev::Teller;
@@ -22,6 +23,8 @@ pub(super) struct PlatformArgs {
 enum Command {
     /// Have a running platform run a command as an endpoint's workers.
     RunWorker(RunWorkerArgs),
+    /// Print the variables that point official clients at a running platform.
+    Env(EnvArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,6 +47,9 @@ struct ServeArgs {
     /// Accept requests that name this host; may be given several times.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     allow_host: Vec<String>,
+    /// Let clients ask as often as they like, not only as often as on Runpod.
+    #[arg(long)]
+    no_rate_limits: bool,
     /// Print one line of JSON on stdout when it is ready.
     #[arg(long)]
     json: bool,
@@ -61,6 +67,7 @@ pub(super) fn platform<E>(
     Ok(match arguments.command {
         None => serve(arguments.serve, host()?, printer),
         Some(Command::RunWorker(arguments)) => run_worker(arguments, printer),
+        Some(Command::Env(arguments)) => env(arguments, printer),
     })
 }
 
@@ -72,6 +79,7 @@ fn serve(arguments: ServeArgs, host: HostPython, printer: Printer) -> ExitStatus
         token: arguments.token,
         app: arguments.app,
         allowed_hosts: arguments.allow_host,
+        limits_rates: !arguments.no_rate_limits,
         follows_stdin: arguments.follow_stdin,
     };
     let teller = Teller::on(Box::new(printer));
@@ -93,4 +101,5 @@ fn tell(ready: &Ready, json: bool, printer: Printer) {
     printer.message(&format!("Runpod on this machine: {}", ready.url));
     printer.message(&format!("  jobs      {}/ENDPOINT/run", ready.api));
     printer.message(&format!("  token     {}", ready.token));
+    printer.message(&format!("  clients   eval \"$(flash platform env --url {})\"", ready.url));
 }

@@ -73,7 +73,11 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     let token = listeners
         .is_public()
         .then(|| options.token.filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token));
-    let guard = Guard { allowed_hosts: allowed(&options.allowed_hosts, &options.host), token: token.clone() };
+    let guard = Guard {
+        allowed_hosts: allowed(&options.allowed_hosts, &options.host),
+        served_hosts: &[],
+        token: token.clone(),
+    };
     let empty = Arc::new(Project { files: Vec::new(), ..Project::clone(&project) });
     let app = Arc::new(App::new(
         Arc::clone(&platform) as Arc<dyn Backend>,

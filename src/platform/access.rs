@@ -34,6 +34,12 @@ impl Access {
         self.tokens.write().unwrap_or_else(PoisonError::into_inner).insert(token, account);
     }
 
+    /// Forgets an account: its tokens open nothing any more.
+    pub fn dismiss(&self, account: &str) {
+        let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|_, known| known != account);
+    }
+
     /// Whether nobody is asked for a token.
     pub fn is_open(&self) -> bool {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).is_empty()

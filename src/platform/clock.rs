@@ -17,7 +17,7 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// The machine's clock: wall time at creation, then monotonic.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
     epoch: Duration,
     started: Instant,

@@ -43,7 +43,7 @@ pub(super) async fn run_command(supervisor: Arc<Supervisor>, plan: CommandPlan) 
     let shared = Arc::clone(&supervisor.shared);
     let (endpoint, worker) = (supervisor.name.clone(), plan.id.clone());
     shared.observer.event(Event::WorkerStarting { endpoint: endpoint.clone(), worker: worker.clone() });
-    let tail = Arc::new(Tail::default());
+    let tail = Arc::new(Tail::logged(shared.logs.get(&worker)));
     let alive = Counted::new(&shared.alive);
     let kills_before = out_of_memory_kills();
     let (reason, has_left) = match start(&supervisor, &plan).await {

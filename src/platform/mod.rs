@@ -5,24 +5,31 @@
 //! served by `worker`, and known to its supervisor by number.
 
 pub mod access;
+mod adjustable;
 mod answers;
 pub mod app;
+mod artifact;
 mod callable;
 mod claims;
 mod client_api;
+pub mod client_env;
 pub mod clock;
 mod command;
+pub mod directory;
 mod dispatch;
 mod ends;
 pub mod error;
 pub mod event;
 mod exit;
 mod flashboot;
+mod front;
 pub mod health;
 pub mod images;
 mod kill;
 mod launch;
 mod limits;
+pub mod logs;
+pub mod management;
 mod nested;
 pub mod options;
 mod output;
@@ -33,6 +40,7 @@ mod process;
 pub mod provision;
 mod queue;
 pub mod record;
+pub mod running;
 mod scale;
 pub mod scaler;
 mod shared;
@@ -45,6 +53,7 @@ pub mod store;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod webhook;
 mod worker;
 mod worker_api;
 mod workers;
@@ -63,7 +72,9 @@ pub use health::{WorkerStatus, WorkerView};
 pub use options::PlatformOptions;
 pub use spec::EndpointSpec;
 
+use self::directory::{Directories, Directory};
 use self::error::StoreError;
+use self::logs::WorkerLog;
 use self::nested::check_chain;
 use self::queue::WorkKind;
 use self::record::JobRecord;
@@ -80,6 +91,7 @@ pub struct Platform {
     endpoints: RwLock<BTreeMap<String, Arc<Supervisor>>>,
     /// Endpoints that were removed; their workers may still finish something.
     removed: Mutex<Vec<Arc<Supervisor>>>,
+    directories: Directories,
 }
 
 impl std::fmt::Debug for Platform {
@@ -99,8 +111,13 @@ impl Platform {
             shared: Arc::new(Shared::new(options, observer, handle, platform.clone())),
             endpoints: RwLock::new(BTreeMap::new()),
             removed: Mutex::new(Vec::new()),
+            directories: Directories::default(),
         });
         process::refill_spare(&platform.shared);
+        let options = &platform.shared.options;
+        let shutdown = platform.shared.shutdown.subscribe();
+        let webhooks = webhook::deliver_all(Arc::clone(&options.store), Arc::clone(&options.clock), shutdown);
+        platform.shared.handle.spawn(webhooks);
         platform
     }
 
@@ -162,6 +179,37 @@ impl Platform {
         }
     }
 
+    /// What was set about the platform as a whole.
+    pub fn options(&self) -> &PlatformOptions {
+        &self.shared.options
+    }
+
+    /// Lets a directory say which endpoint the name of a deployed app's endpoint means.
+    pub fn set_directory(&self, directory: std::sync::Weak<dyn Directory>) {
+        self.directories.set(directory);
+    }
+
+    /// Sets the name of the app that [`Platform::apply`] serves: its endpoints are found by it,
+    /// whatever the environment.
+    pub fn set_app_name(&self, name: String) {
+        self.directories.set_app(name);
+    }
+
+    /// Returns the ID of an account's endpoint by app, environment and name.
+    pub fn resolve(&self, account: &str, app: &str, environment: &str, endpoint: &str) -> Option<String> {
+        if let Some(id) = self.directories.resolve(account, app, environment, endpoint) {
+            return Some(id);
+        }
+        let of_app = self.endpoint(endpoint).filter(|supervisor| supervisor.is_of_app)?;
+        let is_it = self.directories.is_app(app) && of_app.lock().spec.account == account;
+        is_it.then(|| of_app.name.clone())
+    }
+
+    /// Whether an endpoint has this ID.
+    pub fn has(&self, endpoint: &str) -> bool {
+        self.endpoint(endpoint).is_some()
+    }
+
     /// Says where workers reach this server: commands start only once that is known.
     pub fn listens_at(&self, url: &str) {
         self.shared.set_base_url(url.trim_end_matches('/').to_owned());
@@ -183,6 +231,11 @@ impl Platform {
     /// Returns an endpoint's workers, the oldest first; `None` where there is no such endpoint.
     pub fn workers(&self, endpoint: &str) -> Option<Vec<WorkerView>> {
         Some(self.endpoint(endpoint)?.workers())
+    }
+
+    /// Returns what a worker printed lately; it is kept a while after the worker's end.
+    pub fn worker_log(&self, worker: &str) -> Option<Arc<WorkerLog>> {
+        self.shared.logs.get(worker)
     }
 
     /// Starts a worker of an endpoint that has none, so that it describes itself.
@@ -374,9 +427,16 @@ impl Backend for Platform {
             let low_priority = job.low_priority;
             let record = JobRecord::new(id.clone(), endpoint.to_owned(), job, supervisor.now());
             let accepted = record.view();
-            let stored = self.shared.options.store.accept(record).await;
-            stored.map_err(|error| not_stored(&error))?;
-            supervisor.enqueue(WorkKind::Job { id: id.clone(), low_priority });
+            let (store, queue) = (Arc::clone(&self.shared.options.store), Arc::clone(&supervisor));
+            let work = WorkKind::Job { id: id.clone(), low_priority };
+            // A client that hangs up now must not leave a job that is stored and not queued.
+            let accepting = self.shared.handle.spawn(async move {
+                store.accept(record).await?;
+                queue.enqueue(work);
+                Ok(())
+            });
+            let closed = |_| Err(StoreError::Failed { reason: "the server stops".to_owned() });
+            accepting.await.unwrap_or_else(closed).map_err(|error| not_stored(&error))?;
             // A worker may have it already; that is told once it is stored.
             let is_waiting = |view: &JobView| view.status == JobStatus::InQueue;
             Ok(supervisor.status(&id).filter(is_waiting).unwrap_or(accepted))

@@ -1,15 +1,16 @@
 //! Calls that code in a worker makes: they come up its socket and go to their endpoint's queue.
 
 use std::collections::HashMap;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::Platform;
+use crate::requirements::{EnvironmentState, Environments};
 use crate::wire::backend::{Backend, Call, Reply};
 use crate::wire::frame::FROM_WORKER;
-use crate::wire::message::{AnswerHead, CallHead, ChunkHead, ErrorReport, Failure};
+use crate::wire::message::{AnswerHead, CallHead, ChunkHead, EnvironmentHead, ErrorReport, Failure};
 use crate::wire::{Frame, FrameKind, WireError};
 
 /// How many calls may wait for each other.
@@ -48,6 +49,39 @@ impl Nested {
         Ok(())
     }
 
+    /// Makes an environment for a worker and tells it the interpreter.
+    pub(super) fn environment(
+        &mut self,
+        environments: Option<Arc<Environments>>,
+        caller: &str,
+        frame: &Frame,
+        frames: mpsc::UnboundedSender<Frame>,
+    ) -> Result<(), WireError> {
+        let head: EnvironmentHead = frame.parse_head()?;
+        let (call_id, caller) = (frame.call_id, caller.to_owned());
+        let task = tokio::spawn(async move {
+            let result = match environments {
+                Some(environments) => prepared(&environments, &caller, &head.dependencies).await,
+                None => Err(no_environment("packages are not installed here", None)),
+            };
+            let frame = match result {
+                Ok(python) => {
+                    let text = serde_json::to_vec(&python).unwrap_or_default();
+                    Frame::new(FrameKind::Answer, call_id, &AnswerHead::Json, vec![text.into()])
+                }
+                Err(report) => {
+                    Frame::new(FrameKind::Answer, call_id, &AnswerHead::Failed(Box::new(report)), Vec::new())
+                }
+            };
+            if let Ok(mut frame) = frame {
+                frame.flags |= FROM_WORKER;
+                let _ = frames.send(frame);
+            }
+        });
+        self.calls.insert(call_id, task.abort_handle());
+        Ok(())
+    }
+
     /// The worker no longer waits for a call: dropping its future cancels it.
     pub(super) fn cancel(&mut self, call_id: u64) {
         if let Some(call) = self.calls.remove(&call_id) {
@@ -60,6 +94,32 @@ impl Nested {
         for (_, call) in self.calls.drain() {
             call.abort();
         }
+    }
+}
+
+/// Waits for an environment; the path is empty where the worker's own interpreter has it all.
+async fn prepared(
+    environments: &Environments,
+    endpoint: &str,
+    dependencies: &[String],
+) -> Result<String, ErrorReport> {
+    let mut state = environments.prepare(endpoint, dependencies, &[]);
+    let settled = state.wait_for(|state| !matches!(state, EnvironmentState::Preparing { .. })).await;
+    match settled.as_deref() {
+        Ok(EnvironmentState::Ready(interpreter)) if interpreter.is_host => Ok(String::new()),
+        Ok(EnvironmentState::Ready(interpreter)) => Ok(interpreter.python.to_string_lossy().into_owned()),
+        Ok(EnvironmentState::Failed { message, hint }) => Err(no_environment(message, hint.clone())),
+        Ok(EnvironmentState::Preparing { .. }) | Err(_) => {
+            Err(no_environment("the installation was interrupted", None))
+        }
+    }
+}
+
+fn no_environment(message: &str, hint: Option<String>) -> ErrorReport {
+    let report = ErrorReport::new(Failure::Environment, "EnvironmentError", message);
+    match hint {
+        Some(hint) => report.with_hint(hint),
+        None => report,
     }
 }
 

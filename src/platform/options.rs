@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::access::Access;
 use super::clock::{Clock, SystemClock};
 use super::store::{DocumentStore, JobStore, MemoryDocuments, MemoryStore};
-use crate::requirements::{HostPython, Interpreter};
+use crate::requirements::{Environments, HostPython, Interpreter};
 
 /// How a worker process is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,16 @@ impl WorkerCommand for PythonWorker {
     }
 }
 
+/// How often clients may ask an endpoint (`platform.md` 1.11).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RateLimits {
+    /// As often as they like.
+    #[default]
+    Off,
+    /// As often as on Runpod.
+    Runpod,
+}
+
 /// Options of [`super::Platform`]; [`PlatformOptions::new`] has the defaults.
 #[derive(Clone)]
 pub struct PlatformOptions {
@@ -77,12 +87,16 @@ pub struct PlatformOptions {
     pub warm_spare: bool,
     /// How workers are started.
     pub command: Arc<dyn WorkerCommand>,
+    /// Makes the environments that live calls ask for; none are made without it.
+    pub environments: Option<Arc<Environments>>,
     /// Where jobs are kept.
     pub store: Arc<dyn JobStore>,
     /// Where all else is kept.
     pub documents: Arc<dyn DocumentStore>,
     /// Who may call; everyone until an account is admitted.
     pub access: Arc<Access>,
+    /// How often clients may ask.
+    pub rate_limits: RateLimits,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// How long a worker may take to load its code (7 minutes, as on Runpod).
@@ -107,9 +121,11 @@ impl PlatformOptions {
             host,
             max_workers: None,
             warm_spare: false,
+            environments: None,
             store: Arc::new(MemoryStore::default()),
             documents: Arc::new(MemoryDocuments::default()),
             access: Arc::default(),
+            rate_limits: RateLimits::Off,
             clock: Arc::new(SystemClock::default()),
             init_timeout: Duration::from_mins(7),
             cancel_grace: Duration::from_secs(3),

@@ -16,9 +16,16 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
+use super::adjustable::{self, AdjustableClock};
 use super::app;
+use super::clock::Clock;
 use super::error::StandaloneError;
-use super::{Observer, Platform, PlatformOptions};
+use super::front::{Front, RUNPOD_HOSTS};
+use super::management::{Management, ManagementOptions};
+use super::options::RateLimits;
+use super::running::Running;
+use super::store::{self, DocumentStore, JobStore};
+use super::{Event, Observer, Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader};
 use crate::requirements::{DepsMode, Environments, HostPython, Reporter};
@@ -33,6 +40,9 @@ pub const ACCOUNT: &str = "local";
 const GRACE: Duration = Duration::from_secs(10);
 /// How long answers may take to reach their clients once the workers are gone.
 const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// How long the last changes may take to reach the disk.
+const LAST_CHANGES: Duration = Duration::from_secs(3);
 
 /// What `flash platform` is asked for.
 #[derive(Debug, Clone)]
@@ -49,6 +59,8 @@ pub struct StandaloneOptions {
     pub app: Option<PathBuf>,
     /// Further host names that requests may carry.
     pub allowed_hosts: Vec<String>,
+    /// Whether clients may ask only as often as on Runpod.
+    pub limits_rates: bool,
     /// Whether it ends when its standard input does: with whoever started it.
     pub follows_stdin: bool,
 }
@@ -100,24 +112,67 @@ async fn run(
     let mut signals = Signals::listen().map_err(StandaloneError::Runtime)?;
     let listeners = listen::bind(&options.host, options.port).await?;
     let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
-    let platform_options = PlatformOptions::new(host.clone());
+    let state = options.state.as_deref().map(store::open).transpose()?;
+    let mut platform_options = PlatformOptions::new(host.clone());
+    if let Some(state) = &state {
+        platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
+        platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
+    }
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
-    let platform = Platform::new(platform_options, observer);
+    if options.limits_rates {
+        platform_options.rate_limits = RateLimits::Runpod;
+    }
+    let clock_routes = clock_routes(&mut platform_options);
+    let platform = Platform::new(platform_options, Arc::clone(&observer));
     let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     if let Some(folder) = &options.app {
         serve_app(folder, &host, &platform, &environments)?;
     }
     let url = format!("http://{}:{}", listen::shown_host(&options.host), listeners.port);
+    if let Some(state) = &state {
+        state.lock.tell_url(&url);
+    }
+    // Without a folder, uploads and volumes go with the process.
+    let scratch = tempfile::tempdir().map_err(StandaloneError::Scratch)?;
+    let management = Management::open(
+        Arc::clone(&platform),
+        ManagementOptions {
+            environments: Arc::clone(&environments),
+            folder: options.state.clone().unwrap_or_else(|| scratch.path().to_path_buf()),
+            url: url.clone(),
+        },
+    )?;
     let gate = Arc::new(Gate {
         guard: Guard {
             allowed_hosts: options.allowed_hosts.iter().map(|name| host_name(name)).collect(),
+            served_hosts: &RUNPOD_HOSTS,
             token: None,
         },
-        router: platform.router(),
+        router: platform.router().merge(management.router()).merge(clock_routes),
     });
     let (stop, stopping) = watch::channel(false);
-    let serving = tokio::spawn(listen::serve(listeners, gate, stopping));
+    let mut running = Running::here(url.clone(), token.clone());
+    // The files of its certificates go with it.
+    let mut _files = None;
+    let tls = match Front::open(options.state.as_deref(), &host, &listeners, options.port).await {
+        Ok(front) => {
+            front.describe(&mut running);
+            let config = front.config();
+            _files = front.serve(stopping.clone());
+            Some(config)
+        }
+        Err(error) => {
+            note(&observer, "load-balanced endpoints cannot be called by https", &error);
+            None
+        }
+    };
+    let serving = tokio::spawn(listen::serve_both(listeners, gate, tls, stopping));
     platform.listens_at(&url);
+    // Its file goes when this returns.
+    let announced = running.announce();
+    if let Err(error) = &announced {
+        note(&observer, "`flash platform env` will not find this platform", error);
+    }
     tell(&Ready {
         api: format!("{url}/v2"),
         graphql: format!("{url}/graphql"),
@@ -141,7 +196,32 @@ async fn run(
         () = drained => {}
         () = signals.next() => platform.shutdown(Duration::ZERO).await,
     }
+    if let Some(state) = &state {
+        // With a full disk it may never be; the next start goes by what is stored.
+        let _ = tokio::time::timeout(LAST_CHANGES, state.store.settled()).await;
+    }
     Ok(())
+}
+
+/// Takes a clock that can be moved where the environment asks for it, and says how it is moved.
+fn clock_routes(options: &mut PlatformOptions) -> Router {
+    if std::env::var_os(adjustable::VARIABLE).is_none_or(|value| value != adjustable::MANUAL) {
+        return Router::new();
+    }
+    let clock = Arc::new(AdjustableClock::new());
+    options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+    adjustable::router(clock, Arc::clone(&options.access), ACCOUNT.to_owned())
+}
+
+/// Says what does not work, and why, where it is no reason to end.
+fn note(observer: &Arc<dyn Observer>, what: &str, error: &dyn std::error::Error) {
+    let mut text = format!("{what}: {error}");
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.extend([" (", &source.to_string(), ")"]);
+        cause = source.source();
+    }
+    observer.event(Event::Note { text });
 }
 
 /// Completes when standard input ends; never where that does not matter.
@@ -173,6 +253,9 @@ fn serve_app(
     let problems = app::problems(&project);
     if !problems.is_empty() {
         return Err(StandaloneError::BrokenApp { path: root, problems });
+    }
+    if let Some(name) = root.file_name() {
+        platform.set_app_name(name.to_string_lossy().into_owned());
     }
     let variables = Variables::read(&root);
     let (mut specs, _) = app::build(&project, &variables, |endpoint| {

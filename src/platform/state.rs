@@ -149,11 +149,11 @@ impl Worker {
         let calls = self.running.values().flat_map(|running| {
             [running.deadline, running.abandoned.map(|abandoned| abandoned.kill_at)].into_iter().flatten()
         });
-        let held = match &self.link {
-            Link::Polls(polls) => Some(polls.held.values().map(|held| held.seen.saturating_add(SILENCE))),
+        let silence = match &self.link {
+            Link::Polls(polls) => polls.held.values().map(|held| held.seen + SILENCE).min(),
             Link::Frames(_) | Link::Port(_) => None,
         };
-        phase.into_iter().chain(calls).chain(held.into_iter().flatten())
+        phase.into_iter().chain(calls).chain(silence)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
+use super::client_api::Rates;
 use super::clock::Moment;
 use super::queue::{Abandoned, Target, Work, WorkKind};
 use super::record::Change;
@@ -27,6 +28,8 @@ pub(super) struct Supervisor {
     pub(super) claimant: u64,
     /// Whether it is one of an app's, which come and go together.
     pub(super) is_of_app: bool,
+    /// What clients asked of it lately.
+    pub(super) rates: Rates,
     wake: Notify,
 }
 
@@ -36,8 +39,15 @@ impl Supervisor {
         let name = spec.id.clone();
         let state = State::new(spec, Arc::clone(&shared.options.store));
         let claimant = shared.claims.enter();
-        let state = Mutex::new(state);
-        let supervisor = Arc::new(Self { name, shared, state, claimant, is_of_app, wake: Notify::new() });
+        let supervisor = Arc::new(Self {
+            name,
+            shared,
+            state: Mutex::new(state),
+            claimant,
+            is_of_app,
+            rates: Rates::default(),
+            wake: Notify::new(),
+        });
         let weak = Arc::downgrade(&supervisor);
         supervisor.shared.handle.spawn(keep_time(weak));
         supervisor.pump(&mut supervisor.lock());
@@ -201,7 +211,8 @@ impl Supervisor {
             tracing::error!(endpoint = self.name, %error, "the job store failed");
             Vec::new()
         });
-        jobs.iter().map(super::record::JobRecord::view).collect()
+        // Outputs may be large, and not all stores read them here.
+        jobs.iter().map(|job| JobView { output: None, ..job.view() }).collect()
     }
 
     /// Completes once every change made so far is stored; nothing may be told to a client or a

@@ -48,7 +48,7 @@ pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
     let shared = Arc::clone(&supervisor.shared);
     let (endpoint, worker) = (supervisor.name.clone(), plan.id.clone());
     shared.observer.event(Event::WorkerStarting { endpoint: endpoint.clone(), worker: worker.clone() });
-    let tail = Arc::new(Tail::default());
+    let tail = Arc::new(Tail::logged(shared.logs.get(&worker)));
     let queued = std::mem::replace(&mut plan.queued, mpsc::unbounded_channel().1);
     let reason = match obtain(&shared, &plan).await {
         Ok(process) => run_process(&supervisor, &plan, process, queued, &tail).await,
@@ -192,11 +192,20 @@ impl Frames<'_> {
                 self.nested.call(platform, &supervisor.name, frame, self.plan.frames.clone())?;
                 None
             }
+            FrameKind::Environment if is_nested => {
+                let environments = supervisor.shared.options.environments.clone();
+                self.nested.environment(environments, &supervisor.name, &frame, self.plan.frames.clone())?;
+                None
+            }
             FrameKind::Cancel if is_nested => {
                 self.nested.cancel(frame.call_id);
                 None
             }
-            FrameKind::Load | FrameKind::Stop | FrameKind::Call | FrameKind::Cancel => {
+            FrameKind::Load
+            | FrameKind::Stop
+            | FrameKind::Call
+            | FrameKind::Cancel
+            | FrameKind::Environment => {
                 let reason = format!("a worker does not send {:?}", frame.kind);
                 return Err(WireError::Malformed { reason });
             }

@@ -96,10 +96,6 @@ impl Workers {
         self.all.iter().find(|(_, worker)| is_it(worker)).map(|(number, _)| *number)
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&u64, &Worker)> {
-        self.all.iter()
-    }
-
     pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &Worker> {
         self.all.values()
     }
@@ -108,6 +104,14 @@ impl Workers {
     pub(super) fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Worker> {
         self.changed.extend(self.all.keys());
         self.all.values_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&u64, &Worker)> {
+        self.all.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

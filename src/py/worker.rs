@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pyo3::exceptions::{PyConnectionError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pythonize::{depythonize, pythonize};
@@ -180,6 +180,18 @@ impl WorkerLink {
         let sent = py.detach(|| self.link.send_empty(FrameKind::HttpChunk, 0, call_id, segments));
         release_waiting(py);
         sent.map_err(|error| to_python(&error))
+    }
+
+    /// Asks for an environment with these packages and waits for it; returns its interpreter, an
+    /// empty text where this process's own will do.
+    fn environment(&self, py: Python<'_>, dependencies: Vec<String>) -> PyResult<String> {
+        py.detach(|| self.nested.environment(dependencies)).map_err(|report| {
+            let text = match report.hint {
+                Some(hint) => format!("{}\nhint: {hint}", report.message),
+                None => report.message,
+            };
+            PyOSError::new_err(text)
+        })
     }
 
     /// Waits until everything sent has left the process, then refuses more.

@@ -73,6 +73,16 @@ impl Cache {
         Self { root: root.into() }
     }
 
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder in which running platforms say where they are.
+    pub fn platforms(&self) -> PathBuf {
+        self.root.join("platforms")
+    }
+
     /// The whole environment that a set of requirements led to, if it is still there.
     pub fn resolved(&self, request: &str) -> Option<PathBuf> {
         let text = std::fs::read(self.resolution_file(request)).ok()?;

@@ -21,6 +21,7 @@ pub mod uv;
 
 use std::path::PathBuf;
 
+pub use cache::Cache;
 pub use environment::Environments;
 pub use host::HostPython;
 pub use installed::shell_quote;

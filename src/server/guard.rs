@@ -17,6 +17,9 @@ use super::answer;
 pub struct Guard {
     /// Host names accepted besides loopback names and IP literals, lower case.
     pub allowed_hosts: Vec<String>,
+    /// Hosts whose names are served here (`.runpod.ai`: all below it too); what their pages send
+    /// to other hosts is still refused.
+    pub served_hosts: &'static [&'static str],
     /// Token that every request must carry; `None` on loopback.
     pub token: Option<String>,
 }
@@ -86,14 +89,20 @@ impl Guard {
     }
 
     fn accepts(&self, host: &str) -> bool {
-        is_loopback(host) || host.parse::<IpAddr>().is_ok() || self.is_listed(host)
+        let is_served = || self.served_hosts.iter().any(|served| matches_host(served, host));
+        is_loopback(host) || host.parse::<IpAddr>().is_ok() || self.is_listed(host) || is_served()
     }
 
     fn is_listed(&self, host: &str) -> bool {
-        self.allowed_hosts.iter().any(|allowed| match allowed.strip_prefix('.') {
-            Some(domain) => host == domain || host.ends_with(allowed.as_str()),
-            None => allowed == host || allowed == "*",
-        })
+        self.allowed_hosts.iter().any(|allowed| matches_host(allowed, host))
+    }
+}
+
+/// Whether a host is the one of a rule: a name, `.name` for it and all below it, or `*`.
+fn matches_host(rule: &str, host: &str) -> bool {
+    match rule.strip_prefix('.') {
+        Some(domain) => host == domain || host.ends_with(rule),
+        None => rule == host || rule == "*",
     }
 }
 
@@ -176,10 +185,15 @@ mod tests {
     #[case(&[("host", "localhost:8888"), ("origin", "null")], 403)]
     #[case(&[("host", "192.168.1.7:8888"), ("origin", "http://192.168.1.7:8888")], 200)]
     #[case(&[("host", "192.168.1.7:8888"), ("origin", "http://192.168.1.8:8888")], 403)]
+    #[case(&[("host", "ep1.api.runpod.ai")], 200)]
+    #[case(&[("host", "ep1.api.runpod.ai"), ("origin", "https://ep1.api.runpod.ai")], 200)]
+    #[case(&[("host", "localhost"), ("origin", "https://ep1.api.runpod.ai")], 403)]
+    #[case(&[("host", "evilrunpod.ai")], 403)]
     #[case(&[("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], 403)]
     #[case(&[("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], 200)]
     fn request_host_and_origin_are_checked(#[case] headers: &[(&str, &str)], #[case] expected: u16) {
-        let guard = Guard { allowed_hosts: vec!["my.box".to_owned()], token: None };
+        let guard =
+            Guard { allowed_hosts: vec!["my.box".to_owned()], served_hosts: &[".runpod.ai"], token: None };
         assert_eq!(status(&guard, headers, "/"), expected);
     }
 
@@ -194,7 +208,7 @@ mod tests {
         #[case] uri: &str,
         #[case] expected: u16,
     ) {
-        let guard = Guard { allowed_hosts: Vec::new(), token: Some("s3cret".to_owned()) };
+        let guard = Guard { token: Some("s3cret".to_owned()), ..Guard::default() };
         assert_eq!(status(&guard, headers, uri), expected);
     }
 

@@ -48,6 +48,9 @@ pub enum FrameKind {
     HttpChunk = 10,
     /// Parent → worker: finish what runs, then exit (empty head).
     Stop = 11,
+    /// Worker → parent: packages are needed (`EnvironmentHead`); answered like a nested call, with
+    /// the interpreter's path as JSON.
+    Environment = 12,
 }
 
 impl FrameKind {
@@ -64,6 +67,7 @@ impl FrameKind {
             9 => Self::HttpStart,
             10 => Self::HttpChunk,
             11 => Self::Stop,
+            12 => Self::Environment,
             _ => return None,
         })
     }

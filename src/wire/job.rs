@@ -18,6 +18,9 @@ use crate::endpoint::JobStatus;
 const EXECUTION_TIMEOUT_MS: (u64, u64) = (5_000, WEEK_MS);
 const TTL_MS: (u64, u64) = (10_000, WEEK_MS);
 const WEEK_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+/// How deep arrays and objects may be nested: a worker's parser gives up not far above that, and
+/// would lose the job.
+const MOST_NESTED: usize = 512;
 
 /// Keys and values of a JSON object in order, the values as they came.
 pub type RawObject<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
@@ -34,6 +37,12 @@ pub enum EnvelopeError {
     /// The body is JSON, but not an object.
     #[error("body must be a JSON object with `input`")]
     NotAnObject,
+    /// The body is nested too deeply.
+    #[error("body is nested more than {most} levels deep")]
+    TooDeep {
+        /// Levels that are allowed.
+        most: usize,
+    },
     /// There is no `input`.
     #[error("`input` is missing")]
     NoInput,
@@ -53,6 +62,9 @@ pub enum EnvelopeError {
 /// [`EnvelopeError`] says which part is wrong.
 pub fn parse_envelope(body: &Bytes, sync: bool) -> Result<JobRequest, EnvelopeError> {
     let not_json = |error: serde_json::Error| EnvelopeError::NotJson { reason: error.to_string() };
+    if is_nested_deeper_than(body, MOST_NESTED) {
+        return Err(EnvelopeError::TooDeep { most: MOST_NESTED });
+    }
     let whole: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
     let object = parse_object(whole.get().as_bytes()).ok_or(EnvelopeError::NotAnObject)?;
     let input = find(&object, "input").ok_or(EnvelopeError::NoInput)?;
@@ -63,11 +75,10 @@ pub fn parse_envelope(body: &Bytes, sync: bool) -> Result<JobRequest, EnvelopeEr
         })?,
         None => Vec::new(),
     };
-    let webhook = find(&object, "webhook").or_else(|| find(&object, "webhookV2"));
-    let webhook = webhook.filter(|webhook| !is_null(webhook)).map(|webhook| {
-        serde_json::from_str::<String>(webhook.get())
-            .map_err(|_| EnvelopeError::Field { field: "webhook", reason: "must be a URL".to_owned() })
-    });
+    let webhook = match webhook(&object, "webhook")? {
+        None => webhook(&object, "webhookV2")?,
+        given => given,
+    };
     let low_priority = find(&policy, "lowPriority").filter(|flag| !is_null(flag)).map(|flag| {
         serde_json::from_str::<bool>(flag.get()).map_err(|_| EnvelopeError::Field {
             field: "policy.lowPriority",
@@ -86,11 +97,46 @@ pub fn parse_envelope(body: &Bytes, sync: bool) -> Result<JobRequest, EnvelopeEr
         )?,
         ttl: milliseconds(&policy, "ttl", "policy.ttl", TTL_MS)?,
         low_priority: low_priority.transpose()?.unwrap_or(false),
-        webhook: webhook.transpose()?,
+        webhook,
         s3_config: find(&object, "s3Config")
             .filter(|config| !is_null(config))
             .map(|config| body.slice_ref(config.get().as_bytes())),
     })
+}
+
+/// Reads a webhook's address; an empty one is none.
+fn webhook(object: &RawObject<'_>, field: &'static str) -> Result<Option<String>, EnvelopeError> {
+    let Some(value) = find(object, field).filter(|value| !is_null(value)) else { return Ok(None) };
+    let wrong = || EnvelopeError::Field { field, reason: "must be an http or https URL".to_owned() };
+    let text = serde_json::from_str::<String>(value.get()).map_err(|_| wrong())?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url = text.parse::<http::Uri>().map_err(|_| wrong())?;
+    let is_web = matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
+    if is_web { Ok(Some(text)) } else { Err(wrong()) }
+}
+
+/// Whether brackets outside of strings are nested deeper than `most`. Counts alone, so that no
+/// depth costs stack.
+pub fn is_nested_deeper_than(text: &[u8], most: usize) -> bool {
+    let (mut depth, mut is_string) = (0usize, false);
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if is_string => drop(bytes.next()),
+            b'"' => is_string = !is_string,
+            b'[' | b'{' if !is_string => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 fn milliseconds(
@@ -139,6 +185,11 @@ pub fn parse_object(text: &[u8]) -> Option<RawObject<'_>> {
     serde_json::Deserializer::from_slice(text).deserialize_map(Pairs).ok()
 }
 
+/// Reads one level of a JSON list; `None` when the text is not one.
+pub fn raw_list(text: &[u8]) -> Option<Vec<&RawValue>> {
+    serde_json::from_slice(text).ok()
+}
+
 /// A key, borrowed unless it has escapes.
 #[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -167,15 +218,17 @@ pub fn split_error(output: &Bytes) -> Option<(Option<String>, Option<Bytes>)> {
     Some((is_truthy.then_some(text), left))
 }
 
-/// Renders the status object of a job.
+/// Renders the status object of a job. One that is finished always has `delayTime`,
+/// `executionTime` and `workerId`: official models demand them (`platform.md` 9, quirk 31).
 pub fn status_json(view: &JobView) -> Vec<u8> {
+    let is_final = view.status.is_terminal();
     let mut fields = Map::new();
     fields.insert("id".to_owned(), view.id.clone().into());
     fields.insert("status".to_owned(), json!(view.status));
     let optional = [
-        ("delayTime", view.delay_ms.map(Value::from)),
-        ("executionTime", view.execution_ms.map(Value::from)),
-        ("workerId", view.worker.clone().map(Value::from)),
+        ("delayTime", view.delay_ms.or(is_final.then_some(0)).map(Value::from)),
+        ("executionTime", view.execution_ms.or(is_final.then_some(0)).map(Value::from)),
+        ("workerId", view.worker.clone().or(is_final.then(String::new)).map(Value::from)),
         ("retries", (view.retries > 0).then(|| view.retries.into())),
         ("error", view.error.as_ref().map(|report| error_text(report).into())),
     ];
@@ -279,7 +332,7 @@ mod tests {
     fn envelope_of_other_bytes_is_refused() {
         assert!(parse_envelope(&Bytes::from_static(b"{\"input\": \"\xff\"}"), true).is_err());
         let deep = format!("{{\"input\": {}{}}}", "[".repeat(200_000), "]".repeat(200_000));
-        let _ = envelope(&deep);
+        assert_eq!(envelope(&deep).unwrap_err(), EnvelopeError::TooDeep { most: MOST_NESTED });
     }
 
     #[rstest]
@@ -298,6 +351,36 @@ mod tests {
             (error.map(str::to_owned), rest.map(|rest| Bytes::copy_from_slice(rest.as_bytes())))
         });
         assert_eq!(split, expected);
+    }
+
+    #[test]
+    fn envelope_as_deep_as_allowed_is_read() {
+        let nested = |levels: usize| format!("{{\"input\": {}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(envelope(&nested(MOST_NESTED - 1)).is_ok());
+        assert!(envelope(&nested(MOST_NESTED)).is_err());
+        let text = format!(r#"{{"input": "\"{}"}}"#, "[".repeat(MOST_NESTED + 1));
+        assert!(envelope(&text).is_ok());
+    }
+
+    #[rstest]
+    #[case(r#"{"input": 1, "webhook": "http://h/x?a=b"}"#, Ok("http://h/x?a=b"))]
+    #[case(r#"{"input": 1, "webhook": null, "webhookV2": "https://h"}"#, Ok("https://h"))]
+    #[case(r#"{"input": 1, "webhook": ""}"#, Ok(""))]
+    #[case(r#"{"input": 1, "webhook": "ftp://h/x"}"#, Err(()))]
+    #[case(r#"{"input": 1, "webhook": "/x"}"#, Err(()))]
+    #[case(r#"{"input": 1, "webhookV2": 7}"#, Err(()))]
+    fn envelope_webhook_is_a_web_address(#[case] text: &str, #[case] expected: Result<&str, ()>) {
+        let webhook = envelope(text).map(|job| job.webhook.unwrap_or_default()).map_err(drop);
+        assert_eq!(webhook.as_deref(), expected.as_ref().copied().map_err(|()| &()));
+    }
+
+    #[test]
+    fn status_of_job_that_never_ran_has_what_official_models_demand() {
+        let never_ran = |status| JobView { delay_ms: None, execution_ms: None, worker: None, ..view(status) };
+        let text = String::from_utf8(status_json(&never_ran(JobStatus::Cancelled))).unwrap();
+        assert_eq!(text, r#"{"id":"j","status":"CANCELLED","delayTime":0,"executionTime":0,"workerId":""}"#);
+        let text = String::from_utf8(status_json(&never_ran(JobStatus::InQueue))).unwrap();
+        assert_eq!(text, r#"{"id":"j","status":"IN_QUEUE"}"#);
     }
 
     fn view(status: JobStatus) -> JobView {

@@ -78,6 +78,13 @@ pub struct LoadHead {
     pub working_directory: Option<String>,
 }
 
+/// Head of `Environment`: packages that a live call asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentHead {
+    /// PEP 508 requirements.
+    pub dependencies: Vec<String>,
+}
+
 /// How the buffers of a call are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::link::{Link, Segment};
 use crate::wire::backend::{Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply};
 use crate::wire::frame::FROM_WORKER;
-use crate::wire::message::{AnswerHead, ErrorReport, Failure};
+use crate::wire::message::{AnswerHead, EnvironmentHead, ErrorReport, Failure};
 use crate::wire::{Backend, BoxFuture, Frame, FrameKind};
 
 /// The calls of this worker that wait for an answer.
@@ -33,6 +33,8 @@ struct Pending {
 type Item = Result<Vec<Bytes>, ErrorReport>;
 
 enum Waiting {
+    /// For a JSON text: the interpreter of an environment.
+    Json(oneshot::Sender<Result<Bytes, ErrorReport>>),
     First(oneshot::Sender<Result<Reply, ErrorReport>>),
     Items(mpsc::Sender<Item>),
 }
@@ -55,6 +57,28 @@ impl Nested {
             FrameKind::Chunk => self.chunk(frame.call_id, frame.buffers.clone()),
             _ => {}
         }
+    }
+
+    /// Asks the parent for an environment with these packages, and blocks until it is there;
+    /// returns its interpreter.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn environment(&self, dependencies: Vec<String>) -> Result<String, Box<ErrorReport>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut pending = self.lock();
+            if pending.is_closed {
+                return Err(Box::new(parent_gone()));
+            }
+            pending.waiting.insert(id, Waiting::Json(sender));
+        }
+        self.link
+            .send(FrameKind::Environment, FROM_WORKER, id, &EnvironmentHead { dependencies }, Vec::new())
+            .map_err(|error| Box::new(internal(&error.to_string())))?;
+        let answer = receiver.blocking_recv().map_err(|_| Box::new(parent_gone()))?.map_err(Box::new)?;
+        serde_json::from_slice(&answer).map_err(|error| Box::new(internal(&error.to_string())))
     }
 
     /// Fails every waiting call: the parent is gone.
@@ -89,7 +113,7 @@ impl Nested {
                 items
             }
             Some(Waiting::Items(items)) => items,
-            None => return,
+            Some(Waiting::Json(_)) | None => return,
         };
         if waiting.try_send(Ok(buffers)).is_ok() {
             pending.waiting.insert(id, Waiting::Items(waiting));
@@ -111,6 +135,13 @@ impl Nested {
 
 fn finish_with(waiting: Waiting, head: AnswerHead, buffers: Vec<Bytes>) {
     match (waiting, head) {
+        (Waiting::Json(sender), AnswerHead::Failed(report)) => {
+            let _ = sender.send(Err(*report));
+        }
+        (Waiting::Json(sender), _) => {
+            let answer = buffers.into_iter().next();
+            let _ = sender.send(answer.ok_or_else(|| internal("the answer is empty")));
+        }
         (Waiting::First(sender), AnswerHead::Failed(report)) => {
             let _ = sender.send(Err(*report));
         }

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from runpod_flash._core import WorkerLink
 
     from .http import HttpServer
+    from .live import Live, LiveServer
     from .main import Worker
 
 
@@ -63,17 +64,24 @@ class Calls:
         self._instances: dict[tuple[Any, str], Any] = {}
         self._inputs: dict[Any, Inputs] = {}
         self._pool: ThreadPoolExecutor | None = None
-        self._http: HttpServer | None = None
+        self._http: HttpServer | LiveServer | None = None
+        self._live: Live | None = None
 
     def describe(self, load_ms: int) -> dict[str, Any]:
         """Return the ``ReadyHead``; a load-balanced endpoint's app is built here."""
         openapi = None
         described: list[dict[str, Any]] = []
-        if self.program.routes:
+        if self.program.is_live:
+            from .live import Live, LiveServer
+
+            self._live = Live(self)
+            if self.program.kind == "load_balanced":
+                self._http = LiveServer(self, self._live)
+        elif self.program.routes:
             from .http import HttpServer
 
-            self._http = HttpServer(self, self.program)
-            openapi = self._http.openapi()
+            self._http = server = HttpServer(self, self.program)
+            openapi = server.openapi()
         elif self.program.describes_itself:
             described = describe.callables(self.program, self.inputs)
         return {
@@ -106,6 +114,8 @@ class Calls:
                 )
             else:
                 self._create_task(call, self._http.serve(call))
+        elif self._live is not None:
+            self._create_task(call, self._answer_live(call, self._live))
         else:
             self.worker.post(partial(self._begin, call))
 
@@ -146,6 +156,17 @@ class Calls:
                 self.executor().submit(
                     call.context.copy().run, self._call_in_thread, call, partial(function, *positional, **named)
                 )
+        except BaseException as error:
+            self.fail_with(call, error)
+
+    async def _answer_live(self, call: Call, live: Live) -> None:
+        try:
+            if not call.is_json:
+                text = f"`{self.program.endpoint}` is a live endpoint: it has no functions of its own to call"
+                raise RefusedError(failure("not_found", "LookupError", text))
+            value = parse_json(bytes(call.buffers[0]) if call.buffers else b"null")
+            call.buffers = []
+            self.answer(call, await live.respond(call, value))
         except BaseException as error:
             self.fail_with(call, error)
 

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +19,11 @@ from runpod_flash import _context
 
 #: A line longer than this (in characters) is sent in pieces.
 LINE_LIMIT = 64 * 1024
+#: Characters of a call's output that are kept for its answer; the first ones go.
+CAPTURE_LIMIT = 4 << 20
+
+#: What calls printed whose answers carry it, and how long that is.
+_captured: dict[int, tuple[deque[str], list[int]]] = {}
 
 
 class Lines(io.TextIOBase):
@@ -99,6 +105,7 @@ class Lines(io.TextIOBase):
             # A progress bar: what a terminal would still show.
             line = line[line.rindex("\r") + 1 :]
         for start in range(0, max(len(line), 1), LINE_LIMIT):
+            _keep(call_id, line[start : start + LINE_LIMIT])
             data = line[start : start + LINE_LIMIT].encode("utf-8", "backslashreplace") + b"\n"
             try:
                 self._link.output(call_id, job, self._descriptor == 2, data)
@@ -130,6 +137,37 @@ def install(link: Any) -> None:
     _carry_call_into_threads()
     # Registered first, so it runs last: user code's own handlers may still print.
     atexit.register(_close, link)
+
+
+def capture(call_id: int) -> None:
+    """Keep what a call prints, as well."""
+    _captured[call_id] = (deque(), [0])
+
+
+def captured(call_id: int) -> str:
+    """Return what a call printed since it was captured, and keep no more of it."""
+    finish_call(call_id)
+    lines, _ = _captured.pop(call_id, (deque(), [0]))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _keep(call_id: int, line: str) -> None:
+    found = _captured.get(call_id)
+    if found is None:
+        return
+    lines, length = found
+    lines.append(line)
+    length[0] += len(line) + 1
+    while length[0] > CAPTURE_LIMIT and len(lines) > 1:
+        length[0] -= len(lines.popleft()) + 1
+
+
+def log_to_stderr() -> None:
+    """Print log records of user code, unless it has set logging up."""
+    import logging
+
+    level = logging.getLevelName(os.environ.get("LOG_LEVEL", "INFO").upper())
+    logging.basicConfig(level=level if isinstance(level, int) else logging.INFO)
 
 
 def finish_call(call_id: int) -> None:

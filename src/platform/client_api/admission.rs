@@ -7,7 +7,9 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
+use super::rates::{Operation, Permit, enter};
 use super::refusal::Refusal;
+use super::sentinel::{self, SENTINEL};
 use crate::platform::Platform;
 use crate::platform::access::Caller;
 use crate::platform::supervisor::Supervisor;
@@ -24,6 +26,12 @@ impl Admitted {
     /// The endpoint's ID.
     pub(super) fn endpoint(&self) -> &str {
         &self.supervisor.name
+    }
+
+    /// Counts it as one of these; refuses it when there are too many. It counts until the permit
+    /// is dropped.
+    pub(super) fn enter(&self, operation: Operation) -> Result<Permit, Refusal> {
+        enter(&self.supervisor, operation)
     }
 
     /// A part of the path; empty when the route has none of this name.
@@ -68,7 +76,11 @@ impl FromRequestParts<Arc<Platform>> for Admitted {
         let path: Vec<(String, String)> =
             path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let name = find(&path, "endpoint").unwrap_or_default();
-        let supervisor = admit(platform, &caller, name)?;
+        let supervisor = if name == SENTINEL && platform.endpoint(SENTINEL).is_none() {
+            admit(platform, &caller, &sentinel::resolve(platform, &caller, &parts.headers)?)?
+        } else {
+            admit(platform, &caller, name)?
+        };
         let query = parse_query(parts.uri.query().unwrap_or_default());
         Ok(Self { platform: Arc::clone(platform), supervisor, path, query })
     }

@@ -7,7 +7,11 @@ pub(super) mod admission;
 pub(super) mod body;
 mod endpoint;
 mod jobs;
+mod logs;
+mod openai;
+mod rates;
 pub(super) mod refusal;
+mod sentinel;
 mod submit;
 
 use std::sync::Arc;
@@ -18,6 +22,7 @@ use axum::routing::{MethodRouter, any, get, post};
 use serde_json::json;
 
 use self::admission::Admitted;
+pub(super) use self::rates::Rates;
 use self::refusal::Refusal;
 use super::Platform;
 
@@ -30,7 +35,13 @@ pub(super) fn router(platform: Arc<Platform>) -> Router {
         .route("/v2/{endpoint}/status-sync/{job}", only(get(jobs::status_sync).post(jobs::status_sync)))
         .route("/v2/{endpoint}/stream/{job}", only(get(jobs::stream).post(jobs::stream)))
         .route("/v2/{endpoint}/cancel/{job}", only(post(jobs::cancel)))
+        .route("/v2/{endpoint}/retry/{job}", only(post(jobs::retry)))
+        .route("/v2/{endpoint}/purge-queue", only(post(endpoint::purge_queue)))
+        .route("/v2/{endpoint}/requests", only(get(endpoint::requests)))
         .route("/v2/{endpoint}/health", only(get(endpoint::health)))
+        .route("/v2/{endpoint}/metrics", only(get(endpoint::metrics)))
+        .route("/v2/{endpoint}/openai/{*route}", any(openai::relay))
+        .route("/v1/pod/{worker}/logs", get(logs::pod_logs))
         .route("/v2/{endpoint}", any(no_route))
         .route("/v2/{endpoint}/", any(no_route))
         .route("/v2/{endpoint}/{*rest}", any(no_route))

@@ -1,5 +1,7 @@
 //! What is answered instead of a result: a status and `{"error": …}`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +15,7 @@ use crate::wire::message::{ErrorReport, Failure};
 pub(crate) struct Refusal {
     status: StatusCode,
     body: Value,
+    retry_after: Option<Duration>,
     closes: bool,
 }
 
@@ -23,7 +26,7 @@ impl Refusal {
     }
 
     pub(in crate::platform) fn from_body(status: StatusCode, body: Value) -> Self {
-        Self { status, body, closes: false }
+        Self { status, body, retry_after: None, closes: false }
     }
 
     /// The client sent something wrong; worded as Runpod does.
@@ -39,6 +42,11 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "job not found")
     }
 
+    /// Too much was asked for; it may be asked again after this long.
+    pub(super) fn rate_limited(text: String, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, text) }
+    }
+
     /// The same, and the connection ends: what is left of the request is not read.
     pub(super) fn and_close(self) -> Self {
         Self { closes: true, ..self }
@@ -48,6 +56,11 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(pause) = self.retry_after {
+            // A part of a second counts as one: a client that comes too early is refused again.
+            let seconds = (pause.as_secs() + u64::from(pause.subsec_nanos() > 0)).max(1);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if self.closes {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

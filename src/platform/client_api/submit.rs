@@ -12,6 +12,7 @@ use serde_json::json;
 use super::admission::Admitted;
 use super::body::{RUN_LIMIT_MIB, RUNSYNC_LIMIT_MIB, read_body};
 use super::jobs::answer;
+use super::rates::Operation;
 use super::refusal::Refusal;
 use crate::endpoint::EndpointKind;
 use crate::wire::backend::Backend;
@@ -23,6 +24,7 @@ const MOST_WAIT: Duration = Duration::from_mins(5);
 
 /// `POST run`.
 pub(super) async fn run(admitted: Admitted, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let _permit = admitted.enter(Operation::Run)?;
     let body = job_body(&admitted, &headers, body, RUN_LIMIT_MIB).await?;
     let job = parse_envelope(&body, false).map_err(Refusal::bad_request)?;
     let view = admitted.platform.submit(admitted.endpoint(), job).await?;
@@ -35,6 +37,7 @@ pub(super) async fn run_sync(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let _permit = admitted.enter(Operation::RunSync)?;
     let wait = wait_of(&admitted)?;
     let body = job_body(&admitted, &headers, body, RUNSYNC_LIMIT_MIB).await?;
     let job = parse_envelope(&body, true).map_err(Refusal::bad_request)?;

@@ -237,9 +237,36 @@ fn call(link: &Link, frame: &Frame) {
             }
             link.fail(id, Failure::Cancelled, "cancelled");
         }
+        "openai" => openai(link, id, &input),
         "nested" => nested(link, id, &head, &input),
         other => link.fail(id, Failure::NotFound, other),
     }
+}
+
+/// Answers as the vLLM worker does: ready-made events, or one item.
+fn openai(link: &Link, id: u64, input: &Value) {
+    let item = |value: &Value| {
+        let item = vec![value.to_string().into()];
+        link.send(&Frame::new(FrameKind::Chunk, id, &ChunkHead::Json, item).unwrap());
+    };
+    let asked = &input["openai_input"];
+    if asked["fail"] == true {
+        return link.fail(id, Failure::Raised, "boom");
+    }
+    if asked["stream"] != true {
+        item(&json!({ "route": input["openai_route"], "asked": asked }));
+        return link.answer(id, &AnswerHead::End, Vec::new());
+    }
+    item(&json!("data: {\"n\": 1}\n\n"));
+    if asked["forever"] == true {
+        while !link.is_cancelled(id) {
+            thread::sleep(Duration::from_millis(2));
+        }
+        return link.fail(id, Failure::Cancelled, "cancelled");
+    }
+    item(&json!("data: é\n\n"));
+    item(&json!("data: [DONE]\n\n"));
+    link.answer(id, &AnswerHead::End, Vec::new());
 }
 
 /// Calls another endpoint: `[endpoint, callable, input]`.

@@ -123,7 +123,7 @@ async fn endpoint_of_one_kind_refuses_what_the_other_takes() {
 /// A server of the platform's routes.
 pub(super) struct Server {
     pub(super) fixture: Fixture,
-    address: std::net::SocketAddr,
+    pub(super) address: std::net::SocketAddr,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -158,6 +158,21 @@ impl Server {
         assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(&body).unwrap())
+    }
+
+    /// Sends a request without a body and leaves its answer to be read.
+    pub(super) async fn open(&self, method: &str, path: &str) -> TcpStream {
+        self.open_with(method, path, b"").await
+    }
+
+    /// Sends a request and leaves its answer to be read.
+    pub(super) async fn open_with(&self, method: &str, path: &str, body: &[u8]) -> TcpStream {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.write_all(body).await.unwrap();
+        socket
     }
 
     /// Sends a request and returns the answer's head and body as text.
@@ -265,12 +280,125 @@ async fn cancel_of_a_waiting_job_and_health_count_it() {
 }
 
 #[tokio::test]
+async fn failed_job_runs_again_and_others_do_not() {
+    let server = server().await;
+    let (_, job) = server.send("POST", "/v2/raise/runsync", br#"{"input": {}}"#).await;
+    let id = job["id"].as_str().unwrap();
+    let (status, again) = server.send("POST", &format!("/v2/raise/retry/{id}"), b"").await;
+    assert_eq!((status, again), (200, json!({"id": id, "status": "IN_QUEUE"})));
+    let (_, job) = server.send("GET", &format!("/v2/raise/status-sync/{id}"), b"").await;
+    assert_eq!((&job["status"], &job["id"]), (&json!("FAILED"), &json!(id)));
+    assert_eq!(server.fixture.platform.health("raise").await.unwrap().failed, 2);
+
+    let (_, job) = server.send("POST", "/v2/my%20endpoint/runsync", br#"{"input": 1}"#).await;
+    let path = format!("/v2/my%20endpoint/retry/{}", job["id"].as_str().unwrap());
+    let (status, refused) = server.send("POST", &path, b"").await;
+    let text = refused["error"].as_str().unwrap();
+    assert_eq!(status, 400);
+    assert!(text.starts_with("bad request: job `sync-") && text.contains("COMPLETED"), "{text}");
+    assert_eq!(server.send("POST", "/v2/my%20endpoint/retry/nonsense", b"").await.0, 404);
+}
+
+#[tokio::test]
+async fn purge_removes_what_waits_and_requests_lists_the_newest_first() {
+    let server = server().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let (_, job) = server.send("POST", "/v2/none/run", br#"{"input": 1}"#).await;
+        ids.insert(0, job["id"].clone());
+    }
+    let (status, listed) = server.send("GET", "/v2/none/requests", b"").await;
+    let listed = listed["requests"].as_array().unwrap();
+    assert_eq!((status, listed.iter().map(|job| job["id"].clone()).collect::<Vec<_>>()), (200, ids.clone()));
+    assert!(listed.iter().all(|job| job["status"] == "IN_QUEUE"), "{listed:?}");
+
+    let (status, purged) = server.send("POST", "/v2/none/purge-queue", b"").await;
+    assert_eq!((status, purged), (200, json!({"removed": 3, "status": "completed"})));
+    assert_eq!(server.send("GET", "/v2/none/health", b"").await.1["jobs"]["inQueue"], 0);
+    let path = format!("/v2/none/status/{}", ids[0].as_str().unwrap());
+    assert_eq!(server.send("GET", &path, b"").await.1["status"], "CANCELLED");
+    let (_, purged) = server.send("POST", "/v2/none/purge-queue", b"{}").await;
+    assert_eq!(purged["removed"], 0);
+}
+
+#[tokio::test]
+async fn metrics_name_the_workers_that_are_ready() {
+    let server = server().await;
+    let (_, metrics) = server.send("GET", "/v2/my%20endpoint/metrics", b"").await;
+    assert_eq!(metrics["readyWorkers"], json!([]));
+    let (_, job) = server.send("POST", "/v2/my%20endpoint/runsync", br#"{"input": 1}"#).await;
+    let (status, metrics) = server.send("GET", "/v2/my%20endpoint/metrics", b"").await;
+    assert_eq!(status, 200);
+    assert_eq!(metrics["readyWorkers"], json!([job["workerId"]]));
+    let counters = metrics["workers"].as_object().unwrap();
+    assert_eq!((counters.len(), &metrics["workers"]["ready"]), (6, &json!(1)));
+}
+
+#[tokio::test]
+async fn status_with_ttl_lets_the_job_vanish() {
+    let clock = Arc::new(ManualClock::new());
+    let options = PlatformOptions { clock: Arc::clone(&clock) as _, ..options() };
+    let server = Server::new(Fixture::with(options, vec![with_workers(spec("none"), 0, 0)])).await;
+    let (_, job) = server.send("POST", "/v2/none/run", br#"{"input": 1}"#).await;
+    let path = format!("/v2/none/status/{}", job["id"].as_str().unwrap());
+    assert_eq!(server.send("GET", &format!("{path}?ttl=6000"), b"").await.0, 200);
+    clock.advance(Duration::from_millis(5999));
+    assert_eq!(server.send("GET", &path, b"").await.0, 200);
+    clock.advance(Duration::from_millis(1));
+    let gone = async {
+        while server.send("GET", &path, b"").await.0 != 404 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn body_that_stops_coming_is_given_up() {
+    let clock = Arc::new(ManualClock::new());
+    let options = PlatformOptions { clock: Arc::clone(&clock) as _, ..options() };
+    let server = Server::new(Fixture::with(options, vec![spec("q")])).await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let head = b"POST /v2/q/run HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
+    socket.write_all(head).await.unwrap();
+    let mut answer = String::new();
+    let reading = socket.read_to_string(&mut answer);
+    let time = async {
+        loop {
+            tokio::task::yield_now().await;
+            clock.advance(Duration::from_secs(1));
+        }
+    };
+    tokio::select! {
+        read = reading => drop(read.unwrap()),
+        () = time => {}
+    }
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.ends_with(r#"{"error":"bad request: body: it took too long to arrive"}"#), "{answer}");
+}
+
+#[tokio::test]
 async fn request_that_is_wrong_is_refused_in_json() {
     let server = server().await;
-    let cases: [(&str, &str, &[u8], u16, &str); 9] = [
+    let deep = format!("{{\"input\": {}{}}}", "[".repeat(600), "]".repeat(600));
+    let cases: [(&str, &str, &[u8], u16, &str); 17] = [
         ("POST", "/v2/my%20endpoint/run", b"{}", 400, "bad request: `input` is missing"),
         ("POST", "/v2/my%20endpoint/run", b"{", 400, "not valid JSON"),
         ("POST", "/v2/my%20endpoint/runsync?wait=soon", b"{\"input\":1}", 400, "`wait` must be"),
+        ("POST", "/v2/my%20endpoint/runsync?wait=-1", b"{\"input\":1}", 400, "`wait` must be"),
+        (
+            "POST",
+            "/v2/my%20endpoint/run",
+            b"{\"input\":1,\"policy\":{\"ttl\":1}}",
+            400,
+            "`policy.ttl` must be",
+        ),
+        ("POST", "/v2/my%20endpoint/run", b"{\"input\":1,\"webhook\":\"x\"}", 400, "`webhook` must be"),
+        ("POST", "/v2/my%20endpoint/run", deep.as_bytes(), 400, "nested more than 512 levels"),
+        ("POST", "/v2/my%20endpoint/openai/v1/x", b"1},\"a\":{", 400, "not valid JSON"),
+        ("POST", "/v2/my%20endpoint/cancel/nonsense", b"", 404, "job not found"),
+        ("POST", "/v2/%ff/run", b"{\"input\":1}", 400, "the path is not UTF-8"),
+        ("POST", "/v2/nobody", b"{\"input\":1}", 404, "there is no endpoint `nobody`"),
         ("POST", "/v2/nobody/run", b"{\"input\":1}", 404, "there is no endpoint `nobody`"),
         ("POST", "/v2/lb/run", b"{\"input\":1}", 404, "load-balanced"),
         ("GET", "/v2/my%20endpoint/status/nonsense", b"", 404, "job not found"),
