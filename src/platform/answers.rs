@@ -39,6 +39,9 @@ impl Delivery {
     }
 }
 
+/// What Python's `sys.exit` raises.
+const SYSTEM_EXIT: &str = "SystemExit";
+
 /// What is known of a worker that ended without being asked to.
 #[derive(Clone, Copy)]
 struct Crash {
@@ -214,6 +217,12 @@ impl Supervisor {
         let Some(worker) = state.workers.get_mut(&number) else { return Ok(None) };
         let Some(running) = worker.running.remove(&frame.call_id) else { return Ok(None) };
         worker.since = now;
+        // Code that wanted to end the process left it in a state that nobody expects.
+        if matches!(&head, AnswerHead::Failed(report) if report.error_type == SYSTEM_EXIT)
+            && worker.phase == Phase::Ready
+        {
+            worker.drain();
+        }
         state.crashes = 0;
         let delivery = match running.target {
             Target::Job { id, items } => {

@@ -180,11 +180,12 @@ impl Supervisor {
         let stop_at = now + self.shared.options.stop_grace;
         let (generation, waits) = (state.generation, !state.queue.is_empty());
         self.settle(state, now);
-        if !is_ending && state.workers.counts().old == 0 {
+        if !is_ending && state.workers.counts().leaving == 0 {
             return;
         }
         for worker in state.workers.values_mut() {
-            if worker.generation == generation && (!is_ending || waits) {
+            let is_leaving = worker.generation != generation || worker.phase == Phase::Draining;
+            if !is_leaving && (!is_ending || waits) {
                 continue;
             }
             match worker.phase {

@@ -1,5 +1,6 @@
 //! What all endpoints of a platform share.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::runtime::Handle;
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) alive: watch::Sender<usize>,
     /// What all endpoints have and want of it.
     pub(super) claims: Claims,
+    /// Whether some endpoint is load-balanced: the spare worker then loads what serves routes, too.
+    pub(super) has_routes: AtomicBool,
     pub(super) spare: Mutex<Option<Process>>,
     pub(super) platform: Weak<Platform>,
     notes: Mutex<Vec<String>>,
@@ -69,6 +72,7 @@ impl Shared {
             shutdown: watch::Sender::new(Shutdown::Not),
             alive: watch::Sender::new(0),
             claims: Claims::default(),
+            has_routes: AtomicBool::new(false),
             spare: Mutex::new(None),
             platform,
             notes: Mutex::new(Vec::new()),

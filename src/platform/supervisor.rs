@@ -9,11 +9,13 @@ use tokio::sync::Notify;
 
 use super::client_api::Rates;
 use super::clock::Moment;
+use super::process::prepare_for_routes;
 use super::queue::{Abandoned, Target, Work, WorkKind};
 use super::record::Change;
 use super::shared::Shared;
 use super::spec::EndpointSpec;
 use super::state::State;
+use crate::endpoint::EndpointKind;
 use crate::requirements::{EnvironmentState, HostPython};
 use crate::wire::backend::JobView;
 use crate::wire::message::{ErrorReport, Failure};
@@ -37,6 +39,9 @@ impl Supervisor {
     /// Starts to serve an endpoint; jobs of it that the store holds are queued again.
     pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>, is_of_app: bool) -> Arc<Self> {
         let name = spec.id.clone();
+        if spec.kind == EndpointKind::LoadBalanced {
+            prepare_for_routes(&shared);
+        }
         let state = State::new(spec, Arc::clone(&shared.options.store));
         let claimant = shared.claims.enter();
         let supervisor = Arc::new(Self {

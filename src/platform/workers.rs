@@ -45,8 +45,8 @@ pub(super) struct Counts {
     pub(super) running: usize,
     /// Those that use a core: all but those that wait for work.
     pub(super) active: usize,
-    /// Those of older generations.
-    pub(super) old: usize,
+    /// Those of older generations, and those that finish what they hold.
+    pub(super) leaving: usize,
     /// Those that sleep.
     pub(super) asleep: usize,
 }
@@ -225,7 +225,7 @@ impl Counts {
         change(&mut self.ready, by.ready);
         change(&mut self.running, by.running);
         change(&mut self.active, by.active);
-        change(&mut self.old, by.old);
+        change(&mut self.leaving, by.leaving);
         change(&mut self.asleep, by.asleep);
     }
 }
@@ -241,7 +241,7 @@ fn note(worker: &Worker, terms: &Terms, now: Moment) -> Note {
             ready: usize::from(is_ready),
             running: if is_ready || is_starting { worker.running.len() } else { 0 },
             active: usize::from(is_active),
-            old: usize::from(!is_current),
+            leaving: usize::from(!is_current || worker.phase == Phase::Draining),
             asleep: usize::from(matches!(worker.phase, Phase::Asleep(_))),
         },
         free: (is_ready && worker.is_free(terms.capacity)).then_some(worker.running.len()),

@@ -91,18 +91,27 @@ async fn job_that_runs_too_long_times_out_and_its_worker_is_replaced() {
 
 #[tokio::test]
 async fn job_beside_one_that_times_out_goes_back_to_the_queue() {
-    let endpoint = with_concurrency(
-        EndpointSpec { execution_timeout: Some(Duration::from_millis(300)), ..spec("e") },
-        2,
-    );
+    let endpoint =
+        with_concurrency(EndpointSpec { execution_timeout: Some(Duration::from_secs(1)), ..spec("e") }, 2);
     let fixture = Fixture::new(vec![endpoint]);
     let hanging = fixture.submit("e", "hang", json!(null)).await;
     fixture.started("e", &hanging).await;
-    tokio::time::sleep(Duration::from_millis(250)).await;
-    let beside = fixture.submit("e", "sleep", json!(270)).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let beside = fixture.submit("e", "sleep", json!(500)).await;
     assert_eq!(fixture.finished("e", &hanging).await.status, JobStatus::TimedOut);
     let beside = fixture.finished("e", &beside).await;
     assert_eq!((beside.status, beside.retries), (JobStatus::Completed, 1));
+}
+
+#[tokio::test]
+async fn worker_whose_code_called_sys_exit_is_replaced_once_its_call_is_answered() {
+    let fixture = Fixture::new(vec![spec("e")]);
+    let pid = fixture.call("e", "pid", json!(null)).await.unwrap();
+    let job = fixture.run("e", "system_exit", json!(null)).await;
+    assert_eq!((job.status, job.retries), (JobStatus::Failed, 0));
+    gone(pid.as_u64().unwrap()).await;
+    assert_ne!(fixture.call("e", "pid", json!(null)).await.unwrap(), pid);
+    assert_eq!(fixture.log.count(|event| matches!(event, Event::WorkerFailed { .. })), 0);
 }
 
 #[tokio::test]

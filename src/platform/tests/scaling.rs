@@ -210,3 +210,21 @@ async fn endpoint_that_is_busy_gives_way_to_one_that_waits_for_the_machine() {
     // Its first worker starts whatever the machine bears, the second by the other's giving way.
     assert!(fixture.log.count(is_second) == 2, "{}", fixture.log.count(is_second));
 }
+
+#[tokio::test]
+async fn spare_worker_is_replaced_once_an_endpoint_has_routes() {
+    let options = PlatformOptions { warm_spare: true, ..options() };
+    let fixture = Fixture::with(options, vec![spec("e")]);
+    let has_spare = || fixture.platform.shared.spare.lock().unwrap().is_some();
+    let until_spare = async || {
+        while !has_spare() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    until_spare().await;
+    fixture.platform.put(EndpointSpec { kind: EndpointKind::LoadBalanced, ..spec("routes") });
+    until_spare().await;
+    let preload = fixture.call("e", "variables", json!(["FLASH_WORKER_PRELOAD"])).await.unwrap();
+    assert!(preload.to_string().contains("runpod_flash.worker.http"), "{preload}");
+    fixture.platform.shutdown(Duration::ZERO).await;
+}
