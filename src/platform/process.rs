@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use tempfile::TempDir;
@@ -20,6 +21,11 @@ use super::spawner::{Launch, Started, spawn};
 use super::spec::EndpointSpec;
 use crate::requirements::Interpreter;
 use crate::wire::message::LoadHead;
+
+/// What a spare worker imports ahead, in order.
+const PRELOAD: &str = "runpod_flash.worker.calls,runpod_flash.worker.loader,pydantic";
+/// What one imports beside that where some endpoint is load-balanced.
+const PRELOAD_ROUTES: &str = "runpod_flash.worker.http";
 
 /// A worker process that has not been told what to load.
 #[derive(Debug)]
@@ -99,14 +105,48 @@ pub(super) fn refill_spare(shared: &Arc<Shared>) {
     handle.spawn(async move {
         let interpreter = Interpreter { python: shared.options.host.executable.clone(), is_host: true };
         let switch = Arc::new(KillSwitch::default());
-        let started = start(&shared, &interpreter, &BTreeMap::new(), None, switch).await;
+        let has_routes = shared.has_routes.load(Ordering::SeqCst);
+        let modules = if has_routes { format!("{PRELOAD},{PRELOAD_ROUTES}") } else { PRELOAD.to_owned() };
+        let variables = BTreeMap::from([("FLASH_WORKER_PRELOAD".to_owned(), modules)]);
+        let started = start(&shared, &interpreter, &variables, None, switch).await;
         let Ok(process) = started else { return };
-        let mut spare = shared.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.is_some() || shared.is_shutting_down() {
-            process.switch.kill();
-        } else {
-            *spare = Some(process);
+        let is_outdated = has_routes != shared.has_routes.load(Ordering::SeqCst);
+        {
+            let mut spare = shared.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            if spare.is_some() || is_outdated || shared.is_shutting_down() {
+                end_process(&shared, process);
+            } else {
+                *spare = Some(process);
+            }
         }
+        if is_outdated {
+            refill_spare(&shared);
+        }
+    });
+}
+
+/// Notes that an endpoint is load-balanced: the first one replaces the spare worker by one that has
+/// loaded what serves routes.
+pub(super) fn prepare_for_routes(shared: &Arc<Shared>) {
+    if shared.has_routes.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    if drop_spare(shared) {
+        refill_spare(shared);
+    }
+}
+
+/// Ends the spare worker; returns whether there was one.
+pub(super) fn drop_spare(shared: &Arc<Shared>) -> bool {
+    let spare = shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+    spare.map(|process| end_process(shared, process)).is_some()
+}
+
+fn end_process(shared: &Shared, process: Process) {
+    process.switch.kill();
+    shared.handle.spawn(async move {
+        let _ = process.started.exit.await;
+        drop(process.alive);
     });
 }
 

@@ -200,6 +200,10 @@ fn call(link: &Link, frame: &Frame) {
             use std::io::Write;
             link.socket.lock().unwrap().write_all(&[7; 100]).unwrap();
         }
+        "system_exit" => {
+            let report = ErrorReport::new(Failure::Raised, "SystemExit", "the function called sys.exit(3)");
+            link.answer(id, &AnswerHead::Failed(Box::new(report)), Vec::new());
+        }
         "raise" => link.fail(id, Failure::Raised, "boom"),
         "pid" => link.json(id, &json!(std::process::id())),
         "variables" => {
