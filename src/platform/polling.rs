@@ -241,6 +241,10 @@ impl Supervisor {
         if wants_end && worker.phase == Phase::Ready {
             worker.drain();
         }
+        if worker.phase == Phase::Draining && worker.running.is_empty() {
+            // It would go on to ask for jobs without end (`platform.md` 9, quirk 19).
+            stop(worker, now + self.shared.options.stop_grace);
+        }
         state.crashes = 0;
         let is_applied = is_wanted && self.change_job(&mut state, job, change);
         self.pump(&mut state);
