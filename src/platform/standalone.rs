@@ -61,6 +61,8 @@ pub struct StandaloneOptions {
     pub allowed_hosts: Vec<String>,
     /// Whether clients may ask only as often as on Runpod.
     pub limits_rates: bool,
+    /// Most workers at once; cores and memory decide when `None`.
+    pub max_workers: Option<usize>,
     /// Whether it ends when its standard input does: with whoever started it.
     pub follows_stdin: bool,
 }
@@ -120,6 +122,7 @@ async fn run(
         platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
         platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
     }
+    platform_options.max_workers = options.max_workers;
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
     if options.limits_rates {
         platform_options.rate_limits = RateLimits::Runpod;

@@ -132,8 +132,8 @@ impl Supervisor {
 
     /// Tells the worker that nobody waits for a call; it is killed if it goes on for too long.
     pub(super) fn release(&self, state: &mut State, key: u64, is_timeout: bool) {
-        let kill_at = self.now() + self.shared.options.cancel_grace;
         let Some(worker) = state.worker_of(key) else { return };
+        let kill_at = self.now() + self.shared.options.cancel_grace + worker.farewell();
         if let Some(running) = worker.running.get_mut(&key)
             && running.abandoned.is_none()
         {
