@@ -9,9 +9,9 @@ import runpod
 def handler(job):
     wanted = job["input"]
     do = wanted.get("do") if isinstance(wanted, dict) else None
-    if do == "sleep":
-        time.sleep(wanted["seconds"])
-    elif do == "raise":
+    if isinstance(wanted, dict):
+        time.sleep(wanted.get("seconds", 0))
+    if do == "raise":
         raise ValueError("boom é")
     elif do == "return":
         return wanted["value"]
