@@ -13,13 +13,13 @@ def handler(job):
         time.sleep(wanted.get("seconds", 0))
     if do == "raise":
         raise ValueError("boom é")
-    elif do == "return":
+    if do == "return":
         return wanted["value"]
-    elif do == "nan":
+    if do == "nan":
         return {"value": float("nan")}
-    elif do == "large":
+    if do == "large":
         return "x" * wanted["size"]
-    elif do == "exit":
+    if do == "exit":
         os._exit(3)
     elif do == "environment":
         return dict(os.environ)
