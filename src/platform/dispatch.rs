@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::callable::resolve;
+use super::claims::Claim;
 use super::clock::Moment;
 use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
@@ -14,6 +15,7 @@ use super::state::{Link, Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
 use crate::endpoint::JobStatus;
 use crate::requirements::EnvironmentState;
+use crate::wire::backend::JobRequest;
 use crate::wire::message::{CallHead, ErrorReport, Failure, Input};
 use crate::wire::{Frame, FrameKind};
 
@@ -31,7 +33,6 @@ impl Supervisor {
         self.refuse_hopeless(state, now);
         self.retire(state, now);
         self.enforce_deadlines(state, now);
-        let was_throttled = state.throttled;
         self.end_sleep(state, now);
         self.dispatch(state, now);
         if self.scale(state, now) {
@@ -39,8 +40,7 @@ impl Supervisor {
         }
         self.settle(state, now);
         let active = state.workers.counts().active;
-        self.shared.report(state.reported_active, active, was_throttled, state.throttled);
-        state.reported_active = active;
+        self.shared.report(self.claimant, Claim { active, throttled: state.throttled + state.held_back });
         let wake_at = self.next_moment(state, now);
         if wake_at != state.wake_at {
             state.wake_at = wake_at;
@@ -53,13 +53,23 @@ impl Supervisor {
         state.settle(now, self.shared.options.init_timeout);
     }
 
-    /// Gives waiting work to free workers, the least busy first.
+    /// Gives waiting work to free workers, the least busy first. An endpoint that has its share of
+    /// a machine that others wait for leaves its idle workers idle.
     pub(super) fn dispatch(&self, state: &mut State, now: Moment) {
         while !state.queue.is_empty() {
             self.settle(state, now);
-            let Some(number) = state.workers.free() else { break };
-            let Some(work) = state.queue.pop_front() else { break };
-            self.assign(state, number, work, now);
+            let Some(number) = state.workers.free(self.is_over_share(state)) else { break };
+            let polls =
+                state.workers.get(&number).is_some_and(|worker| matches!(worker.link, Link::Polls(_)));
+            if polls {
+                if !self.hand_jobs(state, number, now) {
+                    break;
+                }
+            } else if let Some(work) = state.queue.pop_front() {
+                self.assign(state, number, work, now);
+            } else {
+                break;
+            }
         }
     }
 
@@ -170,11 +180,12 @@ impl Supervisor {
         let stop_at = now + self.shared.options.stop_grace;
         let (generation, waits) = (state.generation, !state.queue.is_empty());
         self.settle(state, now);
-        if !is_ending && state.workers.counts().old == 0 {
+        if !is_ending && state.workers.counts().leaving == 0 {
             return;
         }
         for worker in state.workers.values_mut() {
-            if worker.generation == generation && (!is_ending || waits) {
+            let is_leaving = worker.generation != generation || worker.phase == Phase::Draining;
+            if !is_leaving && (!is_ending || waits) {
                 continue;
             }
             match worker.phase {
@@ -184,7 +195,7 @@ impl Supervisor {
                 }
                 Phase::Ready | Phase::Draining if worker.running.is_empty() => stop(worker, stop_at),
                 Phase::Asleep(_) => stop(worker, stop_at),
-                Phase::Ready if worker.generation != generation => worker.phase = Phase::Draining,
+                Phase::Ready if worker.generation != generation => worker.drain(),
                 _ => {}
             }
         }
@@ -204,6 +215,7 @@ impl Supervisor {
             let text = format!("executionTimeout exceeded: it ran longer than {limit:?}");
             self.time_out(state, key, &ErrorReport::new(Failure::TimedOut, "TimeoutError", text));
         }
+        self.enforce_pings(state, &numbers, now);
         let init_timeout = state.init_timeout(self.shared.options.init_timeout);
         for number in numbers {
             // Read first: what is asked for to be changed is looked at again next time.
@@ -275,15 +287,20 @@ impl Supervisor {
         }
     }
 
+    /// How long a job may run.
+    pub(super) fn limit_of(state: &State, job: &JobRequest) -> Duration {
+        job.execution_timeout.or(state.set_timeout()).unwrap_or(EXECUTION_TIMEOUT)
+    }
+
     /// Gives work to a worker.
     fn assign(&self, state: &mut State, number: u64, work: Work, now: Moment) {
         let Some(worker) = state.workers.get(&number) else { return };
         let (worker_id, ready) = (worker.id.clone(), worker.ready.clone());
-        let set = state.spec.execution_timeout.filter(|limit| !limit.is_zero());
+        let set = state.set_timeout();
         let (target, limit, frame) = match work.kind {
             WorkKind::Job { id, .. } => {
                 let Ok(Some(job)) = self.shared.options.store.get(&self.name, &id) else { return };
-                let limit = job.request.execution_timeout.or(set).unwrap_or(EXECUTION_TIMEOUT);
+                let limit = Self::limit_of(state, &job.request);
                 let resolved = resolve(ready.as_deref(), &job.request.callable, &job.request.input);
                 let started = Change::Started { worker: worker_id };
                 if !self.change_job(state, &id, started) {
@@ -354,7 +371,7 @@ pub(super) fn stop(worker: &mut Worker, kill_at: Moment) {
     if matches!(worker.phase, Phase::Asleep(_)) {
         worker.switch.thaw();
     }
-    worker.phase = Phase::Stopping(kill_at);
+    worker.phase = Phase::Stopping(kill_at + worker.farewell());
     worker.tell_to_stop();
 }
 

@@ -44,6 +44,7 @@ impl Worker {
     /// Returns its state as others see it.
     pub(super) fn status(&self) -> WorkerStatus {
         match self.phase {
+            _ if self.unhealthy.is_some() => WorkerStatus::Unhealthy,
             Phase::Starting => WorkerStatus::Initializing,
             Phase::Ready | Phase::Draining if !self.running.is_empty() => WorkerStatus::Running,
             Phase::Ready => WorkerStatus::Idle,
@@ -60,7 +61,8 @@ impl State {
         if let Runtime::Unavailable { reason } = &self.spec.runtime {
             return Some(reason);
         }
-        self.failure.as_ref().map(|failure| failure.report.message.as_str())
+        let failure = self.failure.as_ref().map(|failure| failure.report.message.as_str());
+        failure.or(self.unhealthy.as_deref())
     }
 
     /// Returns the workers as management lists them, the oldest first.
@@ -70,7 +72,7 @@ impl State {
             status: worker.status(),
             is_stale: worker.generation != self.generation,
             started: Some(worker.started),
-            reason: worker.killed_because.clone(),
+            reason: worker.unhealthy.clone().or_else(|| worker.killed_because.clone()),
         });
         let failed = self.trouble().map(|reason| WorkerView {
             id: "unhealthy".to_owned(),
@@ -114,7 +116,7 @@ impl Supervisor {
             workers_initializing: workers(&|worker| worker.status() == WorkerStatus::Initializing),
             workers_running: workers(&|worker| !worker.running.is_empty()),
             workers_throttled: count(state.throttled),
-            workers_unhealthy: workers(&|worker| worker.phase == Phase::Lost)
+            workers_unhealthy: workers(&|worker| worker.status() == WorkerStatus::Unhealthy)
                 .max(u64::from(state.trouble().is_some())),
         }
     }

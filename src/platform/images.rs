@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use super::artifact::{self, ArtifactError};
+use super::spec::{CommandRuntime, FlashRuntime, Runtime};
 use crate::catalog::images::ImageKind;
 use crate::endpoint::EndpointKind;
-use crate::requirements::Environments;
+use crate::requirements::{EnvironmentState, Environments, HostPython};
 use crate::wire::message::{LoadHead, Source};
-
-use super::spec::{CommandRuntime, FlashRuntime, Runtime};
 
 /// Set on every endpoint of a deployed app (`wire.md` 4.7), and on no live one.
 const RESOURCE_VARIABLE: &str = "FLASH_RESOURCE_NAME";
@@ -40,14 +43,20 @@ pub struct ImageRequest<'a> {
 }
 
 /// Decides what the workers of an endpoint are, and begins to prepare what they need.
-pub fn runtime(request: &ImageRequest<'_>, environments: &Environments) -> Runtime {
+///
+/// What takes time (an archive is unpacked, packages are installed) goes on beside it: until then
+/// jobs wait.
+pub fn runtime(request: &ImageRequest<'_>, environments: &Arc<Environments>) -> Runtime {
     if let Some(command) = &request.command {
-        return Runtime::Command(command.clone());
+        return Runtime::Command(with_volume(command, request.volume.as_deref(), environments.host()));
     }
     if !is_flash(request.image, |name| std::env::var(name).ok()) {
         return Runtime::Unavailable { reason: unknown_image(request.image) };
     }
     if let Some(resource) = request.env.get(RESOURCE_VARIABLE) {
+        if let Some(archive) = &request.artifact {
+            return deployed(request, resource, archive, environments);
+        }
         let reason = format!(
             "no build is deployed for `{resource}`: `FLASH_RESOURCE_NAME` says that this endpoint belongs to an app"
         );
@@ -56,23 +65,109 @@ pub fn runtime(request: &ImageRequest<'_>, environments: &Environments) -> Runti
     live(request, environments)
 }
 
+/// The command, behind a program that shows it its network volume.
+fn with_volume(command: &CommandRuntime, volume: Option<&Path>, host: &HostPython) -> CommandRuntime {
+    let Some(volume) = volume else { return command.clone() };
+    let program = host.package.join("worker").join("volume.py");
+    // In a plain interpreter: what the command's own variables say of Python is not for it.
+    let mut argv = vec![text(&host.executable), "-IS".to_owned(), text(&program), absolute(volume)];
+    argv.extend(command.argv.iter().cloned());
+    CommandRuntime { argv, directory: command.directory.clone() }
+}
+
 /// A worker that runs the source that each call brings.
 fn live(request: &ImageRequest<'_>, environments: &Environments) -> Runtime {
-    let volume = request.volume.as_deref().map(text);
+    let source = Source::Live { volume: request.volume.as_deref().map(absolute) };
+    flash(request, request.name, source, environments.prepare(request.name, &[], &[]))
+}
+
+/// A worker that serves one resource of a deployed app.
+fn deployed(
+    request: &ImageRequest<'_>,
+    resource: &str,
+    archive: &Path,
+    environments: &Arc<Environments>,
+) -> Runtime {
+    let folder = environments.cache_folder().map_err(|error| error.to_string()).and_then(|cache| {
+        artifact::folder_of(archive, &cache)
+            .map_err(|error| format!("the build `{}` cannot be read: {error}", archive.display()))
+    });
+    let folder = match folder {
+        Ok(folder) => folder,
+        Err(reason) => return Runtime::Unavailable { reason },
+    };
+    let source = Source::Artifact {
+        root: text(&folder),
+        resource: resource.to_owned(),
+        volume: request.volume.as_deref().map(absolute),
+    };
+    let preparing = EnvironmentState::Preparing { message: "unpacking the build".to_owned() };
+    let (sender, environment) = watch::channel(preparing);
+    let (name, resource) = (request.name.to_owned(), resource.to_owned());
+    let runtime = flash(request, &resource, source, environment);
+    let (archive, environments) = (archive.to_path_buf(), Arc::clone(environments));
+    let unpacking = move || {
+        let state = prepared(&archive, &folder, &name, &resource, &environments)
+            .unwrap_or_else(|error| EnvironmentState::Failed { message: error.to_string(), hint: None });
+        sender.send_replace(state);
+        // Who waits for a further change must not find the channel closed.
+        std::mem::forget(sender);
+    };
+    match std::thread::Builder::new().name("flash-unpack".to_owned()).spawn(unpacking) {
+        Ok(_) => runtime,
+        Err(error) => Runtime::Unavailable { reason: format!("no thread can be started: {error}") },
+    }
+}
+
+/// Unpacks a build and installs what of it was compiled for another Python.
+fn prepared(
+    archive: &Path,
+    folder: &Path,
+    name: &str,
+    resource: &str,
+    environments: &Environments,
+) -> Result<EnvironmentState, ArtifactError> {
+    artifact::unpack(archive, folder)?;
+    artifact::check_resource(folder, resource)?;
+    let (major, minor, _) = environments.host().version;
+    let packages = artifact::foreign_packages(folder, (major, minor));
+    let mut state = environments.prepare(name, &packages, &[]);
+    let waiting = tokio::runtime::Builder::new_current_thread().build();
+    let waiting = waiting.map_err(|source| ArtifactError::Io { path: folder.to_path_buf(), source })?;
+    let settled = |state: &EnvironmentState| !matches!(state, EnvironmentState::Preparing { .. });
+    let last = waiting.block_on(async { state.wait_for(settled).await.map(|state| state.clone()) });
+    Ok(last.unwrap_or_else(|_| EnvironmentState::Failed {
+        message: "the installation was interrupted".to_owned(),
+        hint: None,
+    }))
+}
+
+fn flash(
+    request: &ImageRequest<'_>,
+    endpoint: &str,
+    source: Source,
+    environment: watch::Receiver<EnvironmentState>,
+) -> Runtime {
+    let max_concurrency = request.max_concurrency.max(1);
     Runtime::Flash(Box::new(FlashRuntime {
         load: LoadHead {
-            endpoint: request.name.to_owned(),
+            endpoint: endpoint.to_owned(),
             kind: request.kind,
-            source: Source::Live { volume },
+            source,
             callables: Vec::new(),
             routes: Vec::new(),
-            max_concurrency: request.max_concurrency.max(1),
+            max_concurrency,
             env: request.env.clone(),
             working_directory: None,
         },
-        max_concurrency: request.max_concurrency.max(1),
-        environment: environments.prepare(request.name, &[], &[]),
+        max_concurrency,
+        environment,
     }))
+}
+
+/// Workers start in other folders than this process.
+fn absolute(path: &Path) -> String {
+    text(&std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
 }
 
 fn text(path: &Path) -> String {
@@ -112,10 +207,8 @@ fn unknown_image(image: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::requirements::{DepsMode, EnvironmentState, HostPython, Progress, Reporter};
+    use crate::requirements::{DepsMode, Progress, Reporter};
 
     struct Silent;
 
@@ -124,13 +217,17 @@ mod tests {
     }
 
     fn environments() -> Arc<Environments> {
+        environments_at(Path::new("/nowhere"))
+    }
+
+    fn environments_at(cache: &Path) -> Arc<Environments> {
         let host = HostPython {
             executable: "/usr/bin/python3".into(),
             version: (3, 11, 7),
             package: "/package".into(),
             runtime_paths: Vec::new(),
         };
-        Environments::new(host, DepsMode::Auto, Arc::new(Silent))
+        Environments::with_cache(host, DepsMode::Auto, Arc::new(Silent), cache)
     }
 
     fn request<'a>(image: &'a str, env: &'a BTreeMap<String, String>) -> ImageRequest<'a> {
@@ -183,10 +280,70 @@ mod tests {
     }
 
     #[test]
+    fn command_with_a_volume_runs_behind_the_program_that_shows_it() {
+        let env = BTreeMap::new();
+        let command = CommandRuntime { argv: vec!["python".into(), "h.py".into()], directory: "/w".into() };
+        let request = ImageRequest {
+            command: Some(command),
+            volume: Some("/state/volumes/v1".into()),
+            ..request("", &env)
+        };
+        let runtime = runtime(&request, &environments());
+        let Runtime::Command(found) = runtime else { panic!("{runtime:?}") };
+        let expected = "/usr/bin/python3 -IS /package/worker/volume.py /state/volumes/v1 python h.py";
+        assert_eq!(found.argv.join(" "), expected);
+    }
+
+    #[test]
     fn deployed_endpoint_without_build_is_unavailable() {
         let env = BTreeMap::from([("FLASH_RESOURCE_NAME".to_owned(), "w1".to_owned())]);
         let reason = reason(runtime(&request("runpod/flash:py3.12-latest", &env), &environments()));
         assert!(reason.contains("`w1`"), "{reason}");
+    }
+
+    /// Waits until what a runtime needs is there, or cannot be.
+    async fn settled(runtime: &Runtime) -> EnvironmentState {
+        let Runtime::Flash(flash) = runtime else { panic!("{runtime:?}") };
+        let mut state = flash.environment.clone();
+        let settled = |state: &EnvironmentState| !matches!(state, EnvironmentState::Preparing { .. });
+        state.wait_for(settled).await.unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn build_is_unpacked_for_the_resource_that_the_variable_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("build.tar.gz");
+        let gzip = flate2::write::GzEncoder::new(
+            std::fs::File::create(&archive).unwrap(),
+            flate2::Compression::fast(),
+        );
+        let manifest = br#"{"resources": {"w1": {"functions": []}}}"#;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(manifest.len() as u64);
+        header.set_mode(0o644);
+        let mut builder = tar::Builder::new(gzip);
+        builder.append_data(&mut header, "flash_manifest.json", &manifest[..]).unwrap();
+        builder.into_inner().unwrap().finish().unwrap();
+
+        let environments = environments_at(folder.path());
+        let serve = |resource: &str| {
+            let env = BTreeMap::from([("FLASH_RESOURCE_NAME".to_owned(), resource.to_owned())]);
+            let request = ImageRequest {
+                artifact: Some(archive.clone()),
+                ..request("runpod/flash-cpu:py3.12-latest", &env)
+            };
+            runtime(&request, &environments)
+        };
+        let found = serve("w1");
+        assert!(matches!(settled(&found).await, EnvironmentState::Ready(python) if python.is_host));
+        let Runtime::Flash(flash) = found else { panic!("{found:?}") };
+        let Source::Artifact { root, resource, .. } = &flash.load.source else { panic!("{:?}", flash.load) };
+        assert_eq!((resource.as_str(), flash.load.endpoint.as_str()), ("w1", "w1"));
+        assert!(Path::new(root).starts_with(folder.path()));
+        assert!(Path::new(root).join("flash_manifest.json").is_file());
+        let other = serve("w2");
+        let EnvironmentState::Failed { message, .. } = settled(&other).await else { panic!("{other:?}") };
+        assert!(message.contains("`w2`") && message.contains("`w1`"), "{message}");
     }
 
     #[test]

@@ -8,7 +8,9 @@ pub mod access;
 mod adjustable;
 mod answers;
 pub mod app;
+mod artifact;
 mod callable;
+mod claims;
 mod client_api;
 pub mod client_env;
 pub mod clock;
@@ -21,16 +23,19 @@ pub mod event;
 mod exit;
 mod flashboot;
 mod front;
+mod guardian;
 pub mod health;
 pub mod images;
 mod kill;
 mod launch;
 mod limits;
+pub mod logs;
 pub mod management;
 mod nested;
 pub mod options;
 mod output;
 mod pod;
+mod polling;
 mod polls;
 mod process;
 pub mod provision;
@@ -49,7 +54,9 @@ pub mod store;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod webhook;
 mod worker;
+mod worker_api;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -68,6 +75,7 @@ pub use spec::EndpointSpec;
 
 use self::directory::{Directories, Directory};
 use self::error::StoreError;
+use self::logs::WorkerLog;
 use self::nested::check_chain;
 use self::queue::WorkKind;
 use self::record::JobRecord;
@@ -107,6 +115,10 @@ impl Platform {
             directories: Directories::default(),
         });
         process::refill_spare(&platform.shared);
+        let options = &platform.shared.options;
+        let shutdown = platform.shared.shutdown.subscribe();
+        let webhooks = webhook::deliver_all(Arc::clone(&options.store), Arc::clone(&options.clock), shutdown);
+        platform.shared.handle.spawn(webhooks);
         platform
     }
 
@@ -178,9 +190,20 @@ impl Platform {
         self.directories.set(directory);
     }
 
+    /// Sets the name of the app that [`Platform::apply`] serves: its endpoints are found by it,
+    /// whatever the environment.
+    pub fn set_app_name(&self, name: String) {
+        self.directories.set_app(name);
+    }
+
     /// Returns the ID of an account's endpoint by app, environment and name.
     pub fn resolve(&self, account: &str, app: &str, environment: &str, endpoint: &str) -> Option<String> {
-        self.directories.resolve(account, app, environment, endpoint)
+        if let Some(id) = self.directories.resolve(account, app, environment, endpoint) {
+            return Some(id);
+        }
+        let of_app = self.endpoint(endpoint).filter(|supervisor| supervisor.is_of_app)?;
+        let is_it = self.directories.is_app(app) && of_app.lock().spec.account == account;
+        is_it.then(|| of_app.name.clone())
     }
 
     /// Whether an endpoint has this ID.
@@ -198,7 +221,7 @@ impl Platform {
 
     /// Builds the router of `/v2/{endpoint}/…`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        client_api::router(Arc::clone(self))
+        client_api::router(Arc::clone(self)).merge(worker_api::router(Arc::clone(self)))
     }
 
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.
@@ -209,6 +232,11 @@ impl Platform {
     /// Returns an endpoint's workers, the oldest first; `None` where there is no such endpoint.
     pub fn workers(&self, endpoint: &str) -> Option<Vec<WorkerView>> {
         Some(self.endpoint(endpoint)?.workers())
+    }
+
+    /// Returns what a worker printed lately; it is kept a while after the worker's end.
+    pub fn worker_log(&self, worker: &str) -> Option<Arc<WorkerLog>> {
+        self.shared.logs.get(worker)
     }
 
     /// Starts a worker of an endpoint that has none, so that it describes itself.
@@ -236,7 +264,7 @@ impl Platform {
             phase = if *now == Shutdown::Not { Shutdown::Finishing } else { Shutdown::Killing };
             *now = phase;
         });
-        self.drop_spare();
+        process::drop_spare(&self.shared);
         let supervisors = self.supervisors();
         let mut alive = self.shared.alive.subscribe();
         if phase == Shutdown::Finishing {
@@ -265,18 +293,7 @@ impl Platform {
             }
             supervisor.pump(&mut state);
         }
-        self.drop_spare();
-    }
-
-    fn drop_spare(&self) {
-        let spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(process) = spare {
-            process.switch.kill();
-            self.shared.handle.spawn(async move {
-                let _ = process.started.exit.await;
-                drop(process.alive);
-            });
-        }
+        process::drop_spare(&self.shared);
     }
 
     fn supervisors(&self) -> Vec<Arc<Supervisor>> {

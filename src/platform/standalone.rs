@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::error::StandaloneError;
 use super::front::{Front, RUNPOD_HOSTS};
 use super::management::{Management, ManagementOptions};
+use super::options::RateLimits;
 use super::running::Running;
 use super::store::{self, DocumentStore, JobStore};
 use super::{Event, Observer, Platform, PlatformOptions};
@@ -55,6 +56,10 @@ pub struct StandaloneOptions {
     pub app: Option<PathBuf>,
     /// Further host names that requests may carry.
     pub allowed_hosts: Vec<String>,
+    /// Whether clients may ask only as often as on Runpod.
+    pub limits_rates: bool,
+    /// Most workers at once; cores and memory decide when `None`.
+    pub max_workers: Option<usize>,
     /// Whether it ends when its standard input does: with whoever started it.
     pub follows_stdin: bool,
 }
@@ -108,14 +113,19 @@ async fn run(
     let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
     let state = options.state.as_deref().map(store::open).transpose()?;
     let mut platform_options = PlatformOptions::new(host.clone());
+    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
+    platform_options.environments = Some(Arc::clone(&environments));
     if let Some(state) = &state {
         platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
         platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
     }
+    platform_options.max_workers = options.max_workers;
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
+    if options.limits_rates {
+        platform_options.rate_limits = RateLimits::Runpod;
+    }
     let clock_routes = clock_routes(&mut platform_options);
     let platform = Platform::new(platform_options, Arc::clone(&observer));
-    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     if let Some(folder) = &options.app {
         serve_app(folder, &host, &platform, &environments)?;
     }
@@ -244,6 +254,9 @@ fn serve_app(
     let problems = app::problems(&project);
     if !problems.is_empty() {
         return Err(StandaloneError::BrokenApp { path: root, problems });
+    }
+    if let Some(name) = root.file_name() {
+        platform.set_app_name(name.to_string_lossy().into_owned());
     }
     let variables = Variables::read(&root);
     let (mut specs, _) = app::build(&project, &variables, |endpoint| {

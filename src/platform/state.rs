@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::clock::Moment;
 use super::kill::KillSwitch;
+use super::polling::SILENCE;
 use super::polls::Polls;
 use super::queue::{Queue, Running, Target};
 use super::scaler::{Observation, Policy};
@@ -26,6 +27,8 @@ use crate::wire::{Frame, FrameKind};
 /// the application's threads (40) keep busy; what comes beyond it waits here, where it can go to
 /// another worker.
 const REQUESTS_PER_WORKER: usize = 100;
+/// An official worker that was told to stop ends its pauses first; a web server its connections.
+const COMMAND_FAREWELL: Duration = Duration::from_secs(7);
 
 /// How far a worker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub(super) struct Worker {
     pub(super) ready: Option<Arc<ReadyHead>>,
     /// Why it was killed from here; says more than the signal.
     pub(super) killed_because: Option<String>,
+    /// Why it cannot work, as it said or as its silence says.
+    pub(super) unhealthy: Option<String>,
 }
 
 impl Worker {
@@ -79,7 +84,11 @@ impl Worker {
         match &mut self.link {
             // One that is gone already will be noticed by its end.
             Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Cancel, key))),
-            Link::Polls(_) | Link::Port(_) => {}
+            Link::Polls(polls) => {
+                let job = polls.held.get(&key).map(|held| held.job.clone());
+                polls.stop_jobs(job);
+            }
+            Link::Port(_) => {}
         }
     }
 
@@ -87,7 +96,37 @@ impl Worker {
     pub(super) fn tell_to_stop(&mut self) {
         match &mut self.link {
             Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Stop, 0))),
-            Link::Polls(_) | Link::Port(_) => self.switch.terminate(),
+            Link::Polls(polls) => {
+                // In this order: a request that it sends before it knows would have to be held.
+                self.switch.terminate();
+                polls.dismiss();
+            }
+            Link::Port(_) => self.switch.terminate(),
+        }
+    }
+
+    /// Lets it finish what it holds; it gets nothing more.
+    pub(super) fn drain(&mut self) {
+        self.phase = Phase::Draining;
+        if let Link::Polls(polls) = &mut self.link {
+            polls.dismiss();
+        }
+    }
+
+    /// How much longer than our own worker program it may take to exit.
+    pub(super) fn farewell(&self) -> Duration {
+        match &self.link {
+            Link::Frames(_) => Duration::ZERO,
+            Link::Polls(_) | Link::Port(_) => COMMAND_FAREWELL,
+        }
+    }
+
+    /// Whether it can be stopped by signal while it is idle, and go on later as if nothing had been.
+    pub(super) fn can_sleep(&self) -> bool {
+        match &self.link {
+            Link::Frames(_) | Link::Polls(_) => true,
+            // Its health is asked for all the time.
+            Link::Port(_) => false,
         }
     }
 
@@ -95,7 +134,8 @@ impl Worker {
     pub(super) fn is_free(&self, capacity: usize) -> bool {
         match &self.link {
             Link::Frames(_) => self.phase == Phase::Ready && self.running.len() < capacity,
-            Link::Polls(_) | Link::Port(_) => false,
+            Link::Polls(polls) => self.phase == Phase::Ready && polls.is_asking(),
+            Link::Port(_) => false,
         }
     }
 
@@ -109,7 +149,11 @@ impl Worker {
         let calls = self.running.values().flat_map(|running| {
             [running.deadline, running.abandoned.map(|abandoned| abandoned.kill_at)].into_iter().flatten()
         });
-        phase.into_iter().chain(calls)
+        let silence = match &self.link {
+            Link::Polls(polls) => polls.held.values().map(|held| held.seen + SILENCE).min(),
+            Link::Frames(_) | Link::Port(_) => None,
+        };
+        phase.into_iter().chain(calls).chain(silence)
     }
 }
 
@@ -129,6 +173,8 @@ pub(super) struct State {
     pub(super) workers: Workers,
     pub(super) ready: Option<Arc<ReadyHead>>,
     pub(super) failure: Option<LoadFailure>,
+    /// Why its workers fail again and again, until one is ready.
+    pub(super) unhealthy: Option<String>,
     /// Workers that died in a row without an answer between.
     pub(super) crashes: u32,
     pub(super) start_not_before: Moment,
@@ -142,8 +188,8 @@ pub(super) struct State {
     pub(super) is_warming: bool,
     pub(super) is_removed: bool,
     pub(super) throttled: usize,
-    /// Workers that it counts as active in what all endpoints share.
-    pub(super) reported_active: usize,
+    /// Idle workers that get no work while others wait for the machine.
+    pub(super) held_back: usize,
     pub(super) completed: u64,
     pub(super) failed: u64,
     pub(super) retried: u64,
@@ -163,6 +209,7 @@ impl State {
             workers: Workers::default(),
             ready: None,
             failure: None,
+            unhealthy: None,
             crashes: 0,
             start_not_before: Moment::ZERO,
             grown: None,
@@ -171,7 +218,7 @@ impl State {
             is_warming: false,
             is_removed: false,
             throttled: 0,
-            reported_active: 0,
+            held_back: 0,
             completed: counts.completed,
             failed: counts.failed,
             retried: counts.retried,
@@ -183,6 +230,11 @@ impl State {
 
     pub(super) fn take_key(&mut self) -> u64 {
         self.queue.take_key()
+    }
+
+    /// The endpoint's own execution timeout; zero is Runpod's default.
+    pub(super) fn set_timeout(&self) -> Option<Duration> {
+        self.spec.execution_timeout.filter(|limit| !limit.is_zero())
     }
 
     /// Calls that one worker takes at a time.
@@ -250,7 +302,8 @@ impl State {
 
     /// The worker that runs a call.
     pub(super) fn worker_of(&mut self, key: u64) -> Option<&mut Worker> {
-        self.workers.values_mut().find(|worker| worker.running.contains_key(&key))
+        let number = self.workers.find(|worker| worker.running.contains_key(&key))?;
+        self.workers.get_mut(&number)
     }
 
     /// The call that runs a job.

@@ -64,6 +64,17 @@ impl Environments {
         Self::with(host, mode, reporter, settings, None)
     }
 
+    /// As [`Environments::new`], with a cache folder of its own.
+    #[cfg(test)]
+    pub fn with_cache(
+        host: HostPython,
+        mode: DepsMode,
+        reporter: Arc<dyn Reporter>,
+        cache: &Path,
+    ) -> Arc<Self> {
+        Self::with(host, mode, reporter, IndexSettings::read(None), Some(Cache::at(cache)))
+    }
+
     fn with(
         host: HostPython,
         mode: DepsMode,
@@ -105,6 +116,20 @@ impl Environments {
                 receiver
             }
         }
+    }
+
+    /// The interpreter that environments are based on.
+    pub fn host(&self) -> &HostPython {
+        &self.shared.host
+    }
+
+    /// The folder of everything that is kept for a next time.
+    ///
+    /// # Errors
+    /// [`EnvironmentError::Cache`] where there is no place for one.
+    pub fn cache_folder(&self) -> Result<PathBuf, EnvironmentError> {
+        let cache = self.shared.cache.clone().map_or_else(Cache::locate, Ok)?;
+        Ok(cache.root().to_path_buf())
     }
 
     /// Ends installations under way; nothing is started any more.

@@ -4,19 +4,25 @@
 //! it counts, and has the platform serve the endpoints. Must never know how workers run.
 
 mod accounts;
+mod apps;
 mod caller;
 mod endpoints;
 mod error;
 mod fields;
 mod files;
+mod graphql;
+mod login;
 mod model;
 mod problem;
 mod registries;
+mod rest_v1;
+mod rest_v1_resources;
 mod rest_v2;
 mod rest_v2_resources;
 mod serve;
 mod templates;
 mod time;
+mod uploads;
 mod volumes;
 
 use std::path::PathBuf;
@@ -25,6 +31,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::Router;
 
 pub use self::error::ManagementError;
+use self::login::Logins;
 use self::model::{Document, State, Table};
 use super::Platform;
 use super::directory::Directory;
@@ -47,6 +54,7 @@ pub struct Management {
     documents: Arc<dyn DocumentStore>,
     options: ManagementOptions,
     state: RwLock<Arc<State>>,
+    logins: Logins,
     /// Held by who changes the state.
     writing: tokio::sync::Mutex<()>,
 }
@@ -70,6 +78,7 @@ impl Management {
             documents,
             options,
             state: RwLock::new(Arc::clone(&state)),
+            logins: Logins::default(),
             writing: tokio::sync::Mutex::new(()),
         });
         for account in state.accounts.values() {
@@ -88,8 +97,13 @@ impl Management {
     /// Builds the router of the management API.
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
+            .merge(graphql::router())
+            .merge(rest_v1::router())
+            .merge(rest_v1_resources::router())
             .merge(rest_v2::router())
             .merge(rest_v2_resources::router())
+            .merge(uploads::router())
+            .merge(login::router())
             .merge(accounts::router())
             .with_state(Arc::clone(self))
     }

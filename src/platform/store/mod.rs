@@ -68,7 +68,11 @@ impl Counts {
             Change::Completed(_) => self.completed += 1,
             Change::Failed(..) | Change::TimedOut(_) => self.failed += 1,
             Change::Requeued => self.retried += 1,
-            Change::Started { .. } | Change::Progress(_) | Change::Cancelled | Change::Retried => {}
+            Change::Started { .. }
+            | Change::HandedBack
+            | Change::Progress(_)
+            | Change::Cancelled
+            | Change::Retried => {}
         }
     }
 }

@@ -9,12 +9,15 @@ mod fake;
 mod flashboot;
 mod http;
 mod jobs;
+mod logs;
 mod openai;
+mod policy;
 mod rates;
 mod requeue;
 mod scaling;
 mod shutdown;
 mod simulation;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
