@@ -4,6 +4,7 @@ mod access;
 mod calls;
 mod commands;
 mod crashes;
+mod durable;
 mod fake;
 mod flashboot;
 mod http;
