@@ -10,6 +10,7 @@ mod answers;
 pub mod app;
 mod artifact;
 mod callable;
+mod claims;
 mod client_api;
 pub mod client_env;
 pub mod clock;
@@ -22,6 +23,7 @@ pub mod event;
 mod exit;
 mod flashboot;
 mod front;
+mod guardian;
 pub mod health;
 pub mod images;
 mod kill;
@@ -262,7 +264,7 @@ impl Platform {
             phase = if *now == Shutdown::Not { Shutdown::Finishing } else { Shutdown::Killing };
             *now = phase;
         });
-        self.drop_spare();
+        process::drop_spare(&self.shared);
         let supervisors = self.supervisors();
         let mut alive = self.shared.alive.subscribe();
         if phase == Shutdown::Finishing {
@@ -291,18 +293,7 @@ impl Platform {
             }
             supervisor.pump(&mut state);
         }
-        self.drop_spare();
-    }
-
-    fn drop_spare(&self) {
-        let spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(process) = spare {
-            process.switch.kill();
-            self.shared.handle.spawn(async move {
-                let _ = process.started.exit.await;
-                drop(process.alive);
-            });
-        }
+        process::drop_spare(&self.shared);
     }
 
     fn supervisors(&self) -> Vec<Arc<Supervisor>> {
