@@ -49,7 +49,9 @@ class Managed:
 
     def __init__(self, url: str, token: str) -> None:
         self.url, self.token = url, token
-        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False)
+        self.http = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False
+        )
 
     def graphql(self, query: str, variables: dict[str, Any] | None = None) -> Any:
         answer = self.http.post("/graphql", json={"query": query, "variables": variables or {}})
@@ -89,7 +91,7 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
 
     @contextlib.contextmanager
     def started(*arguments: str | Path) -> Iterator[Managed]:
-        command = [FLASH, "platform", "--port", "0", "--json", *map(str, arguments)]
+        command = [str(FLASH), "platform", "--port", "0", "--json", *map(str, arguments)]
         variables = environment | {"FLASH_PLATFORM_TOKEN": TOKEN, MARK: mark}
         with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
             assert process.stdout is not None
@@ -300,7 +302,7 @@ def test_official_flash_logs_in_with_the_token_in_a_browser(
     home.mkdir()
     variables = environment | platform.variables() | {"HOME": str(home), "PYTHONUNBUFFERED": "1"}
     del variables["RUNPOD_API_KEY"]
-    command = [official.with_name("flash"), "login", "--no-open", "--timeout", "60"]
+    command = [str(official.with_name("flash")), "login", "--no-open", "--timeout", "60"]
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as login:
         assert login.stdout is not None
         lines = iter(login.stdout.readline, "")
@@ -328,7 +330,8 @@ def test_81_graphql_answers_errors_with_200_and_a_wrong_token_with_401(platform:
     unknown = ask({"query": "{ myself { id nothing } }"})
     assert unknown.status_code == 200
     assert unknown.json()["errors"][0]["message"] == 'Cannot query field "nothing" on type "User".'
-    for body in ({"query": "{"}, {}, [], {"query": 7}):
+    bodies: list[Any] = [{"query": "{"}, {}, [], {"query": 7}]
+    for body in bodies:
         assert ask(body).json()["errors"][0]["message"], body
     for query in ("{ myself { id } }", "{", "mutation { createFlashAuthRequest { id } deleteEndpoint(id: 1) }"):
         refused = ask({"query": query}, token="Bearer wrong")
@@ -501,7 +504,11 @@ def test_uploads_are_signed_sized_and_final(platform: Managed) -> None:
     def put(url: str, content: bytes) -> httpx.Response:
         return httpx.put(url, content=content, trust_env=False)
 
-    for forged in (upload["uploadUrl"][:-1], upload["uploadUrl"].replace("expires=", "expires=9"), upload["uploadUrl"].split("?")[0]):
+    for forged in (
+        upload["uploadUrl"][:-1],
+        upload["uploadUrl"].replace("expires=", "expires=9"),
+        upload["uploadUrl"].split("?")[0],
+    ):
         assert put(forged, artifact).status_code in {400, 404}
     for wrong in (artifact + b"x", artifact[:-1], b""):
         problem(put(upload["uploadUrl"], wrong), 400, "announced")
