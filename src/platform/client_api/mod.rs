@@ -24,6 +24,7 @@ use axum::routing::{MethodRouter, any, get, post};
 use serde_json::json;
 
 use self::admission::Admitted;
+pub(super) use self::logs::log_events;
 pub(super) use self::rates::Rates;
 use self::refusal::Refusal;
 use super::Platform;
