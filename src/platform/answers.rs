@@ -202,7 +202,7 @@ impl Supervisor {
                 AnswerHead::Failed(report) => Some(Delivery::Piece(pieces, Err(*report))),
                 _ => None,
             },
-            Target::Nobody => None,
+            Target::Lease | Target::Nobody => None,
         };
         self.pump(&mut state);
         Ok(delivery)
@@ -218,7 +218,9 @@ impl Supervisor {
         let was_meant = matches!(worker.phase, Phase::Stopping(_) | Phase::Asleep(_))
             || (worker.phase == Phase::Lost && worker.running.is_empty())
             || worker.generation != state.generation && worker.running.is_empty();
-        if !was_meant {
+        if was_meant {
+            state.remember_stopped(&worker);
+        } else {
             state.crashes += 1;
             let patience = state.crashes.saturating_sub(START_ATTEMPTS);
             if patience > 0 {

@@ -45,6 +45,7 @@ impl Worker {
     pub(super) fn status(&self) -> WorkerStatus {
         match self.phase {
             Phase::Starting => WorkerStatus::Initializing,
+            Phase::Ready if self.ailing.is_some() => WorkerStatus::Unhealthy,
             Phase::Ready | Phase::Draining if !self.running.is_empty() => WorkerStatus::Running,
             Phase::Ready => WorkerStatus::Idle,
             Phase::Asleep(_) => WorkerStatus::Asleep,
@@ -70,7 +71,10 @@ impl State {
             status: worker.status(),
             is_stale: worker.generation != self.generation,
             started: Some(worker.started),
-            reason: worker.killed_because.clone(),
+            reason: worker
+                .killed_because
+                .clone()
+                .or_else(|| worker.ailing.as_ref().map(|(_, reason)| reason.clone())),
         });
         let failed = self.trouble().map(|reason| WorkerView {
             id: "unhealthy".to_owned(),
@@ -114,7 +118,7 @@ impl Supervisor {
             workers_initializing: workers(&|worker| worker.status() == WorkerStatus::Initializing),
             workers_running: workers(&|worker| !worker.running.is_empty()),
             workers_throttled: count(state.throttled),
-            workers_unhealthy: workers(&|worker| worker.phase == Phase::Lost)
+            workers_unhealthy: workers(&|worker| worker.status() == WorkerStatus::Unhealthy)
                 .max(u64::from(state.trouble().is_some())),
         }
     }

@@ -1,6 +1,6 @@
 //! The state of one endpoint; [`super::supervisor`] changes it, always under one lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,8 @@ pub(super) struct Worker {
     /// Since when it is in its phase, or idle.
     pub(super) since: Moment,
     pub(super) ready: Option<Arc<ReadyHead>>,
+    /// Since when its health check has failed, and how.
+    pub(super) ailing: Option<(Moment, String)>,
     /// Why it was killed from here; says more than the signal.
     pub(super) killed_because: Option<String>,
 }
@@ -94,8 +96,10 @@ impl Worker {
     /// Whether a call can be sent to it now.
     pub(super) fn is_free(&self, capacity: usize) -> bool {
         match &self.link {
-            Link::Frames(_) => self.phase == Phase::Ready && self.running.len() < capacity,
-            Link::Polls(_) | Link::Port(_) => false,
+            Link::Frames(_) | Link::Port(_) => {
+                self.phase == Phase::Ready && self.ailing.is_none() && self.running.len() < capacity
+            }
+            Link::Polls(_) => false,
         }
     }
 
@@ -109,7 +113,8 @@ impl Worker {
         let calls = self.running.values().flat_map(|running| {
             [running.deadline, running.abandoned.map(|abandoned| abandoned.kill_at)].into_iter().flatten()
         });
-        phase.into_iter().chain(calls)
+        let ailing = self.ailing.as_ref().map(|(since, _)| since.saturating_add(init_timeout));
+        phase.into_iter().chain(ailing).chain(calls)
     }
 }
 
@@ -142,6 +147,8 @@ pub(super) struct State {
     pub(super) is_warming: bool,
     pub(super) is_removed: bool,
     pub(super) throttled: usize,
+    /// Workers that were stopped for want of work, the latest last.
+    pub(super) resumable: VecDeque<String>,
     /// Workers that it counts as active in what all endpoints share.
     pub(super) reported_active: usize,
     pub(super) completed: u64,
@@ -171,6 +178,7 @@ impl State {
             is_warming: false,
             is_removed: false,
             throttled: 0,
+            resumable: VecDeque::new(),
             reported_active: 0,
             completed: counts.completed,
             failed: counts.failed,

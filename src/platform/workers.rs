@@ -91,6 +91,10 @@ impl Workers {
         self.all.remove(number)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&u64, &Worker)> {
+        self.all.iter()
+    }
+
     pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &Worker> {
         self.all.values()
     }
