@@ -47,6 +47,9 @@ struct ServeArgs {
     /// Accept requests that name this host; may be given several times.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     allow_host: Vec<String>,
+    /// Let clients ask as often as they like, not only as often as on Runpod.
+    #[arg(long)]
+    no_rate_limits: bool,
     /// Print one line of JSON on stdout when it is ready.
     #[arg(long)]
     json: bool,
@@ -76,6 +79,7 @@ fn serve(arguments: ServeArgs, host: HostPython, printer: Printer) -> ExitStatus
         token: arguments.token,
         app: arguments.app,
         allowed_hosts: arguments.allow_host,
+        limits_rates: !arguments.no_rate_limits,
         follows_stdin: arguments.follow_stdin,
     };
     let teller = Teller::on(Box::new(printer));

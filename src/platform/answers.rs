@@ -7,9 +7,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dispatch::{NULL, stop};
-use super::queue::{Running, Target, Work, WorkKind};
+use super::queue::{Running, Target};
 use super::record::Change;
-use super::state::{LoadFailure, Phase, State};
+use super::state::{Link, LoadFailure, Phase, State};
 use super::supervisor::Supervisor;
 use crate::wire::backend::{HttpReply, Reply};
 use crate::wire::job::split_error;
@@ -208,16 +208,27 @@ impl Supervisor {
         Ok(delivery)
     }
 
-    /// A worker process has ended, `reason` says how. Returns whether that was meant, and why it was.
-    pub(super) fn worker_ended(self: &Arc<Self>, number: u64, reason: String, tail: &str) -> (bool, String) {
+    /// A worker process has ended, `reason` says how; `has_left` when it did so of its own will.
+    /// Returns whether that was meant, and why it was.
+    pub(super) fn worker_ended(
+        self: &Arc<Self>,
+        number: u64,
+        reason: String,
+        has_left: bool,
+        tail: &str,
+    ) -> (bool, String) {
         let now = self.now();
         let mut state = self.lock();
         let Some(mut worker) = state.workers.remove(&number) else { return (true, reason) };
-        let reason = worker.killed_because.take().unwrap_or(reason);
+        let is_unhealthy = worker.unhealthy.is_some();
+        let reason = worker.unhealthy.take().or(worker.killed_because.take()).unwrap_or(reason);
+        let is_command = !matches!(worker.link, Link::Frames(_));
+        let was_ready = matches!(worker.phase, Phase::Ready | Phase::Draining);
         // What kills one that sleeps is no fault of its code.
-        let was_meant = matches!(worker.phase, Phase::Stopping(_) | Phase::Asleep(_))
+        let was_stopped = matches!(worker.phase, Phase::Stopping(_) | Phase::Asleep(_))
             || (worker.phase == Phase::Lost && worker.running.is_empty())
             || worker.generation != state.generation && worker.running.is_empty();
+        let was_meant = !is_unhealthy && (was_stopped || is_command && has_left && was_ready);
         if was_meant {
             state.remember_stopped(&worker);
         } else {
@@ -227,7 +238,12 @@ impl Supervisor {
                 let pause = Duration::from_millis(250) * 2u32.saturating_pow(patience.min(8) - 1);
                 state.start_not_before = now + pause.min(Duration::from_secs(30));
             }
-            if worker.phase == Phase::Starting && state.crashes >= START_ATTEMPTS {
+            if is_command {
+                // Jobs go on to wait, as on Runpod: the next start may do better.
+                if !was_ready || state.crashes >= START_ATTEMPTS {
+                    state.unhealthy = Some(format!("the last worker {reason}"));
+                }
+            } else if worker.phase == Phase::Starting && state.crashes >= START_ATTEMPTS {
                 let text =
                     format!("a worker of endpoint `{}` {reason} before it had loaded its code", self.name);
                 self.remember_failure(&mut state, died(text, tail));
@@ -235,7 +251,10 @@ impl Supervisor {
         }
         let held = std::mem::take(&mut worker.running);
         for (key, running) in held.into_iter().rev() {
-            self.lose(&mut state, key, running, &reason, tail);
+            match running.target {
+                Target::Job { id, .. } if is_command => self.lose_job(&mut state, key, &id),
+                _ => self.lose(&mut state, key, running, &reason, tail),
+            }
         }
         self.pump(&mut state);
         self.rouse();
@@ -250,10 +269,8 @@ impl Supervisor {
             return;
         };
         let Ok(Some(job)) = self.shared.options.store.look(&self.name, &id) else { return };
-        if job.retries == 0 && self.change_job(state, &id, Change::Requeued) {
+        if job.retries == 0 && self.requeue(state, key, &id, Change::Requeued) {
             state.retried += 1;
-            let kind = WorkKind::Job { id, low_priority: job.request.low_priority };
-            state.queue.push_front(Work { key, since: self.now(), kind });
         } else {
             let text = format!("the worker {reason} while it ran this job, for the second time");
             self.change_job(state, &id, Change::Failed(Box::new(died(text, tail)), None));

@@ -43,10 +43,10 @@ pub(super) async fn run_command(supervisor: Arc<Supervisor>, plan: CommandPlan) 
     let shared = Arc::clone(&supervisor.shared);
     let (endpoint, worker) = (supervisor.name.clone(), plan.id.clone());
     shared.observer.event(Event::WorkerStarting { endpoint: endpoint.clone(), worker: worker.clone() });
-    let tail = Arc::new(Tail::default());
+    let tail = Arc::new(Tail::logged(shared.logs.get(&worker)));
     let alive = Counted::new(&shared.alive);
     let kills_before = out_of_memory_kills();
-    let reason = match start(&supervisor, &plan).await {
+    let (reason, has_left) = match start(&supervisor, &plan).await {
         Ok((started, home)) => {
             let lines = [
                 started.stdout.map(|pipe| forward(&supervisor, OutputStream::Stdout, pipe.into(), &tail)),
@@ -60,13 +60,13 @@ pub(super) async fn run_command(supervisor: Arc<Supervisor>, plan: CommandPlan) 
                 }
             }
             drop(home);
-            exit.describe(kills_before)
+            (exit.describe(kills_before), exit == Exit::Code(0))
         }
-        Err(error) => format!("could not be started ({error})"),
+        Err(error) => (format!("could not be started ({error})"), false),
     };
     drop(alive);
     let tail = tail.text();
-    let (was_meant, reason) = supervisor.worker_ended(plan.number, reason, &tail);
+    let (was_meant, reason) = supervisor.worker_ended(plan.number, reason, has_left, &tail);
     shared.observer.event(if was_meant {
         Event::WorkerStopped { endpoint, worker }
     } else {

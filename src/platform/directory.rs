@@ -1,6 +1,6 @@
 //! Which endpoint a deployed app's name means; management knows it.
 
-use std::sync::{PoisonError, RwLock, Weak};
+use std::sync::{OnceLock, PoisonError, RwLock, Weak};
 
 /// Knows the endpoints of deployed apps.
 pub trait Directory: Send + Sync + 'static {
@@ -11,15 +11,28 @@ pub trait Directory: Send + Sync + 'static {
 
 /// The platform's directory, once there is one.
 #[derive(Default)]
-pub(super) struct Directories(RwLock<Option<Weak<dyn Directory>>>);
+pub(super) struct Directories {
+    deployed: RwLock<Option<Weak<dyn Directory>>>,
+    /// Name of the app that is served.
+    app: OnceLock<String>,
+}
 
 impl Directories {
     pub(super) fn set(&self, directory: Weak<dyn Directory>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(directory);
+        *self.deployed.write().unwrap_or_else(PoisonError::into_inner) = Some(directory);
+    }
+
+    pub(super) fn set_app(&self, name: String) {
+        let _ = self.app.set(name);
+    }
+
+    /// Whether the app that is served has this name.
+    pub(super) fn is_app(&self, name: &str) -> bool {
+        self.app.get().is_some_and(|app| app == name)
     }
 
     pub(super) fn resolve(&self, account: &str, app: &str, environment: &str, name: &str) -> Option<String> {
-        let directory = self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.upgrade()?;
+        let directory = self.deployed.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.upgrade()?;
         directory.resolve(account, app, environment, name)
     }
 }

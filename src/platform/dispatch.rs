@@ -13,8 +13,9 @@ use super::record::Change;
 use super::spec::Runtime;
 use super::state::{Link, Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
-use crate::endpoint::JobStatus;
+use crate::endpoint::{EndpointKind, JobStatus};
 use crate::requirements::EnvironmentState;
+use crate::wire::backend::JobRequest;
 use crate::wire::message::{CallHead, ErrorReport, Failure, Input};
 use crate::wire::{Frame, FrameKind};
 
@@ -57,8 +58,16 @@ impl Supervisor {
     pub(super) fn dispatch(&self, state: &mut State, now: Moment) {
         while !state.queue.is_empty() {
             self.settle(state, now);
-            let Some((number, work)) = state.next_assignment() else { break };
-            self.assign(state, number, work, now);
+            let Some(number) = state.workers.free() else { break };
+            let polls = |worker: &Worker| matches!(worker.link, Link::Polls(_));
+            if state.spec.kind == EndpointKind::LoadBalanced {
+                let Some((number, work)) = state.next_assignment(number) else { break };
+                self.assign(state, number, work, now);
+            } else if state.workers.get(&number).is_some_and(polls) {
+                self.hand_jobs(state, number, now);
+            } else if let Some(work) = state.queue.pop_front() {
+                self.assign(state, number, work, now);
+            }
         }
     }
 
@@ -176,7 +185,7 @@ impl Supervisor {
                 }
                 Phase::Ready | Phase::Draining if worker.running.is_empty() => stop(worker, stop_at),
                 Phase::Asleep(_) => stop(worker, stop_at),
-                Phase::Ready if worker.generation != generation => worker.phase = Phase::Draining,
+                Phase::Ready if worker.generation != generation => worker.drain(),
                 _ => {}
             }
         }
@@ -196,6 +205,7 @@ impl Supervisor {
             let text = format!("executionTimeout exceeded: it ran longer than {limit:?}");
             self.time_out(state, key, &ErrorReport::new(Failure::TimedOut, "TimeoutError", text));
         }
+        self.enforce_pings(state, &numbers, now);
         let init_timeout = state.init_timeout(self.shared.options.init_timeout);
         for number in numbers {
             // Read first: what is asked for to be changed is looked at again next time.
@@ -273,15 +283,20 @@ impl Supervisor {
         }
     }
 
+    /// How long a job may run.
+    pub(super) fn limit_of(state: &State, job: &JobRequest) -> Duration {
+        job.execution_timeout.or(state.set_timeout()).unwrap_or(EXECUTION_TIMEOUT)
+    }
+
     /// Gives work to a worker.
     fn assign(&self, state: &mut State, number: u64, work: Work, now: Moment) {
         let Some(worker) = state.workers.get(&number) else { return };
         let (worker_id, ready) = (worker.id.clone(), worker.ready.clone());
-        let set = state.spec.execution_timeout.filter(|limit| !limit.is_zero());
+        let set = state.set_timeout();
         let (target, limit, frame) = match work.kind {
             WorkKind::Job { id, .. } => {
                 let Ok(Some(job)) = self.shared.options.store.get(&self.name, &id) else { return };
-                let limit = job.request.execution_timeout.or(set).unwrap_or(EXECUTION_TIMEOUT);
+                let limit = Self::limit_of(state, &job.request);
                 let resolved = resolve(ready.as_deref(), &job.request.callable, &job.request.input);
                 let started = Change::Started { worker: worker_id };
                 if !self.change_job(state, &id, started) {
@@ -362,7 +377,7 @@ pub(super) fn stop(worker: &mut Worker, kill_at: Moment) {
     if matches!(worker.phase, Phase::Asleep(_)) {
         worker.switch.thaw();
     }
-    worker.phase = Phase::Stopping(kill_at);
+    worker.phase = Phase::Stopping(kill_at + worker.farewell());
     worker.tell_to_stop();
 }
 

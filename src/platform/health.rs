@@ -44,6 +44,7 @@ impl Worker {
     /// Returns its state as others see it.
     pub(super) fn status(&self) -> WorkerStatus {
         match self.phase {
+            _ if self.unhealthy.is_some() => WorkerStatus::Unhealthy,
             Phase::Starting => WorkerStatus::Initializing,
             Phase::Ready if self.ailing.is_some() => WorkerStatus::Unhealthy,
             Phase::Ready | Phase::Draining if !self.running.is_empty() => WorkerStatus::Running,
@@ -61,7 +62,8 @@ impl State {
         if let Runtime::Unavailable { reason } = &self.spec.runtime {
             return Some(reason);
         }
-        self.failure.as_ref().map(|failure| failure.report.message.as_str())
+        let failure = self.failure.as_ref().map(|failure| failure.report.message.as_str());
+        failure.or(self.unhealthy.as_deref())
     }
 
     /// Returns the workers as management lists them, the oldest first.
@@ -72,8 +74,9 @@ impl State {
             is_stale: worker.generation != self.generation,
             started: Some(worker.started),
             reason: worker
-                .killed_because
+                .unhealthy
                 .clone()
+                .or_else(|| worker.killed_because.clone())
                 .or_else(|| worker.ailing.as_ref().map(|(_, reason)| reason.clone())),
         });
         let failed = self.trouble().map(|reason| WorkerView {

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use super::artifact::{self, ArtifactError};
+use super::spec::{CommandRuntime, FlashRuntime, Runtime};
 use crate::catalog::images::ImageKind;
 use crate::endpoint::EndpointKind;
-use crate::requirements::Environments;
+use crate::requirements::{EnvironmentState, Environments};
 use crate::wire::message::{LoadHead, Source};
-
-use super::spec::{CommandRuntime, FlashRuntime, Runtime};
 
 /// Set on every endpoint of a deployed app (`wire.md` 4.7), and on no live one.
 const RESOURCE_VARIABLE: &str = "FLASH_RESOURCE_NAME";
@@ -40,7 +43,10 @@ pub struct ImageRequest<'a> {
 }
 
 /// Decides what the workers of an endpoint are, and begins to prepare what they need.
-pub fn runtime(request: &ImageRequest<'_>, environments: &Environments) -> Runtime {
+///
+/// What takes time (an archive is unpacked, packages are installed) goes on beside it: until then
+/// jobs wait.
+pub fn runtime(request: &ImageRequest<'_>, environments: &Arc<Environments>) -> Runtime {
     if let Some(command) = &request.command {
         return Runtime::Command(command.clone());
     }
@@ -48,6 +54,9 @@ pub fn runtime(request: &ImageRequest<'_>, environments: &Environments) -> Runti
         return Runtime::Unavailable { reason: unknown_image(request.image) };
     }
     if let Some(resource) = request.env.get(RESOURCE_VARIABLE) {
+        if let Some(archive) = &request.artifact {
+            return deployed(request, resource, archive, environments);
+        }
         let reason = format!(
             "no build is deployed for `{resource}`: `FLASH_RESOURCE_NAME` says that this endpoint belongs to an app"
         );
@@ -58,20 +67,91 @@ pub fn runtime(request: &ImageRequest<'_>, environments: &Environments) -> Runti
 
 /// A worker that runs the source that each call brings.
 fn live(request: &ImageRequest<'_>, environments: &Environments) -> Runtime {
-    let volume = request.volume.as_deref().map(text);
+    let source = Source::Live { volume: request.volume.as_deref().map(text) };
+    flash(request, request.name, source, environments.prepare(request.name, &[], &[]))
+}
+
+/// A worker that serves one resource of a deployed app.
+fn deployed(
+    request: &ImageRequest<'_>,
+    resource: &str,
+    archive: &Path,
+    environments: &Arc<Environments>,
+) -> Runtime {
+    let folder = environments.cache_folder().map_err(|error| error.to_string()).and_then(|cache| {
+        artifact::folder_of(archive, &cache)
+            .map_err(|error| format!("the build `{}` cannot be read: {error}", archive.display()))
+    });
+    let folder = match folder {
+        Ok(folder) => folder,
+        Err(reason) => return Runtime::Unavailable { reason },
+    };
+    let source = Source::Artifact {
+        root: text(&folder),
+        resource: resource.to_owned(),
+        volume: request.volume.as_deref().map(text),
+    };
+    let preparing = EnvironmentState::Preparing { message: "unpacking the build".to_owned() };
+    let (sender, environment) = watch::channel(preparing);
+    let (name, resource) = (request.name.to_owned(), resource.to_owned());
+    let runtime = flash(request, &resource, source, environment);
+    let (archive, environments) = (archive.to_path_buf(), Arc::clone(environments));
+    let unpacking = move || {
+        let state = prepared(&archive, &folder, &name, &resource, &environments)
+            .unwrap_or_else(|error| EnvironmentState::Failed { message: error.to_string(), hint: None });
+        sender.send_replace(state);
+        // Who waits for a further change must not find the channel closed.
+        std::mem::forget(sender);
+    };
+    match std::thread::Builder::new().name("flash-unpack".to_owned()).spawn(unpacking) {
+        Ok(_) => runtime,
+        Err(error) => Runtime::Unavailable { reason: format!("no thread can be started: {error}") },
+    }
+}
+
+/// Unpacks a build and installs what of it was compiled for another Python.
+fn prepared(
+    archive: &Path,
+    folder: &Path,
+    name: &str,
+    resource: &str,
+    environments: &Environments,
+) -> Result<EnvironmentState, ArtifactError> {
+    artifact::unpack(archive, folder)?;
+    artifact::check_resource(folder, resource)?;
+    let (major, minor, _) = environments.host().version;
+    let packages = artifact::foreign_packages(folder, (major, minor));
+    let mut state = environments.prepare(name, &packages, &[]);
+    let waiting = tokio::runtime::Builder::new_current_thread().build();
+    let waiting = waiting.map_err(|source| ArtifactError::Io { path: folder.to_path_buf(), source })?;
+    let settled = |state: &EnvironmentState| !matches!(state, EnvironmentState::Preparing { .. });
+    let last = waiting.block_on(async { state.wait_for(settled).await.map(|state| state.clone()) });
+    Ok(last.unwrap_or_else(|_| EnvironmentState::Failed {
+        message: "the installation was interrupted".to_owned(),
+        hint: None,
+    }))
+}
+
+fn flash(
+    request: &ImageRequest<'_>,
+    endpoint: &str,
+    source: Source,
+    environment: watch::Receiver<EnvironmentState>,
+) -> Runtime {
+    let max_concurrency = request.max_concurrency.max(1);
     Runtime::Flash(Box::new(FlashRuntime {
         load: LoadHead {
-            endpoint: request.name.to_owned(),
+            endpoint: endpoint.to_owned(),
             kind: request.kind,
-            source: Source::Live { volume },
+            source,
             callables: Vec::new(),
             routes: Vec::new(),
-            max_concurrency: request.max_concurrency.max(1),
+            max_concurrency,
             env: request.env.clone(),
             working_directory: None,
         },
-        max_concurrency: request.max_concurrency.max(1),
-        environment: environments.prepare(request.name, &[], &[]),
+        max_concurrency,
+        environment,
     }))
 }
 
@@ -112,10 +192,8 @@ fn unknown_image(image: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::requirements::{DepsMode, EnvironmentState, HostPython, Progress, Reporter};
+    use crate::requirements::{DepsMode, HostPython, Progress, Reporter};
 
     struct Silent;
 

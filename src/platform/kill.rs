@@ -55,6 +55,12 @@ impl KillSwitch {
         }
     }
 
+    /// The group's leader, while it is known to be there.
+    pub(super) fn pid(&self) -> Option<u32> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pid.and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok())
+    }
+
     /// Says which group it is.
     pub(super) fn attach(&self, pid: u32) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -73,7 +73,7 @@ pub(super) fn process_environment(
 pub(super) fn directory(load: &LoadHead) -> Option<PathBuf> {
     match (&load.working_directory, &load.source) {
         (Some(directory), _) => Some(directory.into()),
-        (None, Source::Module { root, .. }) => Some(root.into()),
+        (None, Source::Module { root, .. } | Source::Artifact { root, .. }) => Some(root.into()),
         (None, _) => None,
     }
 }

@@ -8,6 +8,7 @@ pub mod access;
 mod adjustable;
 mod answers;
 pub mod app;
+mod artifact;
 pub mod balance;
 mod callable;
 mod client_api;
@@ -27,11 +28,13 @@ pub mod images;
 mod kill;
 mod launch;
 mod limits;
+pub mod logs;
 pub mod management;
 mod nested;
 pub mod options;
 mod output;
 mod pod;
+mod polling;
 mod polls;
 mod process;
 pub mod provision;
@@ -50,7 +53,9 @@ pub mod store;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod webhook;
 mod worker;
+mod worker_api;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -69,6 +74,7 @@ pub use spec::EndpointSpec;
 
 use self::directory::{Directories, Directory};
 use self::error::StoreError;
+use self::logs::WorkerLog;
 use self::nested::check_chain;
 use self::queue::WorkKind;
 use self::record::JobRecord;
@@ -108,6 +114,10 @@ impl Platform {
             directories: Directories::default(),
         });
         process::refill_spare(&platform.shared);
+        let options = &platform.shared.options;
+        let shutdown = platform.shared.shutdown.subscribe();
+        let webhooks = webhook::deliver_all(Arc::clone(&options.store), Arc::clone(&options.clock), shutdown);
+        platform.shared.handle.spawn(webhooks);
         platform
     }
 
@@ -179,9 +189,20 @@ impl Platform {
         self.directories.set(directory);
     }
 
+    /// Sets the name of the app that [`Platform::apply`] serves: its endpoints are found by it,
+    /// whatever the environment.
+    pub fn set_app_name(&self, name: String) {
+        self.directories.set_app(name);
+    }
+
     /// Returns the ID of an account's endpoint by app, environment and name.
     pub fn resolve(&self, account: &str, app: &str, environment: &str, endpoint: &str) -> Option<String> {
-        self.directories.resolve(account, app, environment, endpoint)
+        if let Some(id) = self.directories.resolve(account, app, environment, endpoint) {
+            return Some(id);
+        }
+        let of_app = self.endpoint(endpoint).filter(|supervisor| supervisor.is_of_app)?;
+        let is_it = self.directories.is_app(app) && of_app.lock().spec.account == account;
+        is_it.then(|| of_app.name.clone())
     }
 
     /// Whether an endpoint has this ID.
@@ -199,7 +220,7 @@ impl Platform {
 
     /// Builds the router of `/v2/{endpoint}/…`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        client_api::router(Arc::clone(self))
+        client_api::router(Arc::clone(self)).merge(worker_api::router(Arc::clone(self)))
     }
 
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.
@@ -210,6 +231,11 @@ impl Platform {
     /// Returns an endpoint's workers, the oldest first; `None` where there is no such endpoint.
     pub fn workers(&self, endpoint: &str) -> Option<Vec<WorkerView>> {
         Some(self.endpoint(endpoint)?.workers())
+    }
+
+    /// Returns what a worker printed lately; it is kept a while after the worker's end.
+    pub fn worker_log(&self, worker: &str) -> Option<Arc<WorkerLog>> {
+        self.shared.logs.get(worker)
     }
 
     /// Starts a worker of an endpoint that has none, so that it describes itself.
@@ -402,9 +428,16 @@ impl Backend for Platform {
             let low_priority = job.low_priority;
             let record = JobRecord::new(id.clone(), endpoint.to_owned(), job, supervisor.now());
             let accepted = record.view();
-            let stored = self.shared.options.store.accept(record).await;
-            stored.map_err(|error| not_stored(&error))?;
-            supervisor.enqueue(WorkKind::Job { id: id.clone(), low_priority });
+            let (store, queue) = (Arc::clone(&self.shared.options.store), Arc::clone(&supervisor));
+            let work = WorkKind::Job { id: id.clone(), low_priority };
+            // A client that hangs up now must not leave a job that is stored and not queued.
+            let accepting = self.shared.handle.spawn(async move {
+                store.accept(record).await?;
+                queue.enqueue(work);
+                Ok(())
+            });
+            let closed = |_| Err(StoreError::Failed { reason: "the server stops".to_owned() });
+            accepting.await.unwrap_or_else(closed).map_err(|error| not_stored(&error))?;
             // A worker may have it already; that is told once it is stored.
             let is_waiting = |view: &JobView| view.status == JobStatus::InQueue;
             Ok(supervisor.status(&id).filter(is_waiting).unwrap_or(accepted))

@@ -107,6 +107,8 @@ pub struct PlatformOptions {
     pub stop_grace: Duration,
     /// How long a failure to load answers calls before loading is tried again.
     pub load_retry_pause: Duration,
+    /// Largest result, or item of one, that a worker may send by HTTP, in MiB.
+    pub result_limit_mib: usize,
     /// How long a request to a load-balanced endpoint waits for a worker (2 minutes, as on Runpod).
     pub request_wait: Duration,
 }
@@ -129,6 +131,7 @@ impl PlatformOptions {
             cancel_grace: Duration::from_secs(3),
             stop_grace: Duration::from_secs(3),
             load_retry_pause: Duration::from_secs(5),
+            result_limit_mib: 20,
             request_wait: Duration::from_mins(2),
         }
     }

@@ -1,22 +1,35 @@
 //! What workers print: lines of bounded length, the last ones kept for the error of a crash.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+use super::logs::{LogSource, WorkerLog};
 
 const MAX_LINE: usize = 64 << 10;
 const KEPT_LINES: usize = 50;
 const KEPT_BYTES: usize = 16 << 10;
 
-/// The last lines of a worker.
+/// The last lines of a worker, and its log.
 #[derive(Debug, Default)]
-pub(super) struct Tail(Mutex<VecDeque<String>>);
+pub(super) struct Tail {
+    lines: Mutex<VecDeque<String>>,
+    log: Option<Arc<WorkerLog>>,
+}
 
 impl Tail {
+    /// A tail whose lines are logged too.
+    pub(super) fn logged(log: Option<Arc<WorkerLog>>) -> Self {
+        Self { lines: Mutex::default(), log }
+    }
+
     /// Keeps a line, dropping the oldest beyond the limit.
     pub(super) fn push(&self, line: &str) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = &self.log {
+            log.push(LogSource::Container, line);
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push_back(line.to_owned());
         let mut bytes: usize = lines.iter().map(String::len).sum();
         while lines.len() > KEPT_LINES || (bytes > KEPT_BYTES && lines.len() > 1) {
@@ -26,7 +39,7 @@ impl Tail {
 
     /// Returns the lines kept, joined.
     pub(super) fn text(&self) -> String {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 }

@@ -56,9 +56,11 @@ pub enum Change {
     },
     /// Its worker was lost; it waits again.
     Requeued,
+    /// It did not reach the worker that was to have it; it waits again as if never taken.
+    HandedBack,
     /// A progress update (JSON).
     Progress(Bytes),
-    /// It finished.
+    /// It finished; without an output when this is empty.
     Completed(Bytes),
     /// It failed, perhaps with an output beside the error.
     Failed(Box<ErrorReport>, Option<Bytes>),
@@ -75,7 +77,7 @@ impl Change {
     pub fn event(&self) -> Option<JobEvent> {
         Some(match self {
             Self::Started { .. } => JobEvent::Taken,
-            Self::Requeued => JobEvent::Returned,
+            Self::Requeued | Self::HandedBack => JobEvent::Returned,
             Self::Progress(_) => return None,
             Self::Completed(_) => JobEvent::Succeeded,
             Self::Failed(..) => JobEvent::Failed,
@@ -123,7 +125,12 @@ impl JobRecord {
                 self.retries += 1;
                 self.output = None;
             }
-            Change::Progress(output) | Change::Completed(output) => self.output = Some(output),
+            Change::HandedBack => {
+                self.worker = None;
+                self.started = None;
+            }
+            Change::Progress(output) => self.output = Some(output),
+            Change::Completed(output) => self.output = Some(output).filter(|output| !output.is_empty()),
             Change::Failed(error, output) => {
                 self.error = Some(*error);
                 self.output = output;

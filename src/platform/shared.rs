@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use super::Platform;
 use super::event::{Event, Observer};
 use super::limits::Machine;
+use super::logs::{LogKeeper, Logs};
 use super::options::PlatformOptions;
 use super::process::Process;
 
@@ -26,6 +27,8 @@ pub(super) enum Shutdown {
 pub(super) struct Shared {
     pub(super) options: PlatformOptions,
     pub(super) observer: Arc<dyn Observer>,
+    /// What workers printed.
+    pub(super) logs: Arc<Logs>,
     pub(super) handle: Handle,
     pub(super) machine: Machine,
     /// Told when a worker has less to do: another endpoint may start one.
@@ -57,10 +60,12 @@ impl Shared {
         handle: Handle,
         platform: Weak<Platform>,
     ) -> Self {
+        let logs = Arc::new(Logs::new(Arc::clone(&options.clock)));
         Self {
             machine: Machine::new(options.max_workers),
             options,
-            observer,
+            observer: Arc::new(LogKeeper { logs: Arc::clone(&logs), next: observer }),
+            logs,
             handle,
             capacity: Notify::new(),
             shutdown: watch::Sender::new(Shutdown::Not),

@@ -23,7 +23,9 @@ use super::clock::Clock;
 use super::error::StandaloneError;
 use super::front::{Front, RUNPOD_HOSTS};
 use super::management::{Management, ManagementOptions};
+use super::options::RateLimits;
 use super::running::Running;
+use super::store::{self, DocumentStore, JobStore};
 use super::{Event, Observer, Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader};
@@ -40,6 +42,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long answers may take to reach their clients once the workers are gone.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
+/// How long the last changes may take to reach the disk.
+const LAST_CHANGES: Duration = Duration::from_secs(3);
+
 /// What `flash platform` is asked for.
 #[derive(Debug, Clone)]
 pub struct StandaloneOptions {
@@ -55,6 +60,8 @@ pub struct StandaloneOptions {
     pub app: Option<PathBuf>,
     /// Further host names that requests may carry.
     pub allowed_hosts: Vec<String>,
+    /// Whether clients may ask only as often as on Runpod.
+    pub limits_rates: bool,
     /// Whether it ends when its standard input does: with whoever started it.
     pub follows_stdin: bool,
 }
@@ -106,8 +113,16 @@ async fn run(
     let mut signals = Signals::listen().map_err(StandaloneError::Runtime)?;
     let listeners = listen::bind(&options.host, options.port).await?;
     let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
+    let state = options.state.as_deref().map(store::open).transpose()?;
     let mut platform_options = PlatformOptions::new(host.clone());
+    if let Some(state) = &state {
+        platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
+        platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
+    }
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
+    if options.limits_rates {
+        platform_options.rate_limits = RateLimits::Runpod;
+    }
     let clock_routes = clock_routes(&mut platform_options);
     let platform = Platform::new(platform_options, Arc::clone(&observer));
     let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
@@ -115,6 +130,9 @@ async fn run(
         serve_app(folder, &host, &platform, &environments)?;
     }
     let url = format!("http://{}:{}", listen::shown_host(&options.host), listeners.port);
+    if let Some(state) = &state {
+        state.lock.tell_url(&url);
+    }
     // Without a folder, uploads and volumes go with the process.
     let scratch = tempfile::tempdir().map_err(StandaloneError::Scratch)?;
     let management = Management::open(
@@ -180,6 +198,10 @@ async fn run(
         () = drained => {}
         () = signals.next() => platform.shutdown(Duration::ZERO).await,
     }
+    if let Some(state) = &state {
+        // With a full disk it may never be; the next start goes by what is stored.
+        let _ = tokio::time::timeout(LAST_CHANGES, state.store.settled()).await;
+    }
     Ok(())
 }
 
@@ -233,6 +255,9 @@ fn serve_app(
     let problems = app::problems(&project);
     if !problems.is_empty() {
         return Err(StandaloneError::BrokenApp { path: root, problems });
+    }
+    if let Some(name) = root.file_name() {
+        platform.set_app_name(name.to_string_lossy().into_owned());
     }
     let variables = Variables::read(&root);
     let (mut specs, _) = app::build(&project, &variables, |endpoint| {

@@ -61,7 +61,7 @@ impl Supervisor {
             }
             Runtime::Command(command) => {
                 let Some(base_url) = self.shared.base_url() else { return };
-                let link = match command_link(state.spec.kind) {
+                let link = match command_link(state.spec.kind, now) {
                     Ok(link) => link,
                     Err(error) => {
                         tracing::error!(endpoint = self.name, %error, "no free port");
@@ -107,16 +107,17 @@ impl Supervisor {
                 ready: None,
                 ailing: None,
                 killed_because: None,
+                unhealthy: None,
             },
         );
     }
 }
 
 /// How a command is reached.
-fn command_link(kind: EndpointKind) -> io::Result<Link> {
+fn command_link(kind: EndpointKind, now: Moment) -> io::Result<Link> {
     match kind {
         EndpointKind::LoadBalanced => free_address().map(Link::Port),
-        _ => Ok(Link::Polls(Polls::new())),
+        _ => Ok(Link::Polls(Polls::new(now))),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::clock::Moment;
 use super::kill::KillSwitch;
+use super::polling::SILENCE;
 use super::polls::Polls;
 use super::queue::{Queue, Running, Target};
 use super::scaler::{Observation, Policy};
@@ -26,6 +27,8 @@ use crate::wire::{Frame, FrameKind};
 /// the application's threads (40) keep busy; what comes beyond it waits here, where it can go to
 /// another worker.
 const REQUESTS_PER_WORKER: usize = 100;
+/// An official worker that was told to stop ends its pauses first; a web server its connections.
+const COMMAND_FAREWELL: Duration = Duration::from_secs(7);
 
 /// How far a worker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,8 @@ pub(super) struct Worker {
     pub(super) ailing: Option<(Moment, String)>,
     /// Why it was killed from here; says more than the signal.
     pub(super) killed_because: Option<String>,
+    /// Why it cannot work, as it said or as its silence says.
+    pub(super) unhealthy: Option<String>,
 }
 
 impl Worker {
@@ -81,7 +86,11 @@ impl Worker {
         match &mut self.link {
             // One that is gone already will be noticed by its end.
             Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Cancel, key))),
-            Link::Polls(_) | Link::Port(_) => {}
+            Link::Polls(polls) => {
+                let job = polls.held.get(&key).map(|held| held.job.clone());
+                polls.stop_jobs(job);
+            }
+            Link::Port(_) => {}
         }
     }
 
@@ -89,7 +98,28 @@ impl Worker {
     pub(super) fn tell_to_stop(&mut self) {
         match &mut self.link {
             Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Stop, 0))),
-            Link::Polls(_) | Link::Port(_) => self.switch.terminate(),
+            Link::Polls(polls) => {
+                // In this order: a request that it sends before it knows would have to be held.
+                self.switch.terminate();
+                polls.dismiss();
+            }
+            Link::Port(_) => self.switch.terminate(),
+        }
+    }
+
+    /// Lets it finish what it holds; it gets nothing more.
+    pub(super) fn drain(&mut self) {
+        self.phase = Phase::Draining;
+        if let Link::Polls(polls) = &mut self.link {
+            polls.dismiss();
+        }
+    }
+
+    /// How much longer than our own worker program it may take to exit.
+    pub(super) fn farewell(&self) -> Duration {
+        match &self.link {
+            Link::Frames(_) => Duration::ZERO,
+            Link::Polls(_) | Link::Port(_) => COMMAND_FAREWELL,
         }
     }
 
@@ -99,7 +129,7 @@ impl Worker {
             Link::Frames(_) | Link::Port(_) => {
                 self.phase == Phase::Ready && self.ailing.is_none() && self.running.len() < capacity
             }
-            Link::Polls(_) => false,
+            Link::Polls(polls) => self.phase == Phase::Ready && polls.is_asking(),
         }
     }
 
@@ -114,7 +144,11 @@ impl Worker {
             [running.deadline, running.abandoned.map(|abandoned| abandoned.kill_at)].into_iter().flatten()
         });
         let ailing = self.ailing.as_ref().map(|(since, _)| since.saturating_add(init_timeout));
-        phase.into_iter().chain(ailing).chain(calls)
+        let silence = match &self.link {
+            Link::Polls(polls) => polls.held.values().map(|held| held.seen + SILENCE).min(),
+            Link::Frames(_) | Link::Port(_) => None,
+        };
+        phase.into_iter().chain(ailing).chain(calls).chain(silence)
     }
 }
 
@@ -134,6 +168,8 @@ pub(super) struct State {
     pub(super) workers: Workers,
     pub(super) ready: Option<Arc<ReadyHead>>,
     pub(super) failure: Option<LoadFailure>,
+    /// How the last worker that was a command failed, until one works.
+    pub(super) unhealthy: Option<String>,
     /// Workers that died in a row without an answer between.
     pub(super) crashes: u32,
     pub(super) start_not_before: Moment,
@@ -170,6 +206,7 @@ impl State {
             workers: Workers::default(),
             ready: None,
             failure: None,
+            unhealthy: None,
             crashes: 0,
             start_not_before: Moment::ZERO,
             grown: None,
@@ -191,6 +228,11 @@ impl State {
 
     pub(super) fn take_key(&mut self) -> u64 {
         self.queue.take_key()
+    }
+
+    /// The endpoint's own execution timeout; zero is Runpod's default.
+    pub(super) fn set_timeout(&self) -> Option<Duration> {
+        self.spec.execution_timeout.filter(|limit| !limit.is_zero())
     }
 
     /// Calls that one worker takes at a time.

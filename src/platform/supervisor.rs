@@ -206,7 +206,8 @@ impl Supervisor {
             tracing::error!(endpoint = self.name, %error, "the job store failed");
             Vec::new()
         });
-        jobs.iter().map(super::record::JobRecord::view).collect()
+        // Outputs may be large, and not all stores read them here.
+        jobs.iter().map(|job| JobView { output: None, ..job.view() }).collect()
     }
 
     /// Completes once every change made so far is stored; nothing may be told to a client or a
@@ -287,6 +288,7 @@ fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
     match state.spec.environment(host) {
         EnvironmentState::Preparing { message } => Some(message),
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),
+        _ if state.unhealthy.is_some() => state.unhealthy.clone(),
         _ if starting > 0 => Some("a worker is starting".to_owned()),
         _ if state.throttled > 0 => Some("the machine bears no further worker".to_owned()),
         _ => None,

@@ -48,7 +48,7 @@ pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
     let shared = Arc::clone(&supervisor.shared);
     let (endpoint, worker) = (supervisor.name.clone(), plan.id.clone());
     shared.observer.event(Event::WorkerStarting { endpoint: endpoint.clone(), worker: worker.clone() });
-    let tail = Arc::new(Tail::default());
+    let tail = Arc::new(Tail::logged(shared.logs.get(&worker)));
     let queued = std::mem::replace(&mut plan.queued, mpsc::unbounded_channel().1);
     let reason = match obtain(&shared, &plan).await {
         Ok(process) => run_process(&supervisor, &plan, process, queued, &tail).await,
@@ -57,7 +57,7 @@ pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
         }
     };
     let tail = tail.text();
-    let (was_meant, reason) = supervisor.worker_ended(plan.number, reason, &tail);
+    let (was_meant, reason) = supervisor.worker_ended(plan.number, reason, false, &tail);
     shared.observer.event(if was_meant {
         Event::WorkerStopped { endpoint, worker }
     } else {

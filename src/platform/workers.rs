@@ -91,10 +91,6 @@ impl Workers {
         self.all.remove(number)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&u64, &Worker)> {
-        self.all.iter()
-    }
-
     pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &Worker> {
         self.all.values()
     }
@@ -103,6 +99,10 @@ impl Workers {
     pub(super) fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Worker> {
         self.changed.extend(self.all.keys());
         self.all.values_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&u64, &Worker)> {
+        self.all.iter()
     }
 
     pub(super) fn len(&self) -> usize {

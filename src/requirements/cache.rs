@@ -73,6 +73,11 @@ impl Cache {
         Self { root: root.into() }
     }
 
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder in which running platforms say where they are.
     pub fn platforms(&self) -> PathBuf {
         self.root.join("platforms")

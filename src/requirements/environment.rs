@@ -107,6 +107,20 @@ impl Environments {
         }
     }
 
+    /// The interpreter that environments are based on.
+    pub fn host(&self) -> &HostPython {
+        &self.shared.host
+    }
+
+    /// The folder of everything that is kept for a next time.
+    ///
+    /// # Errors
+    /// [`EnvironmentError::Cache`] where there is no place for one.
+    pub fn cache_folder(&self) -> Result<PathBuf, EnvironmentError> {
+        let cache = self.shared.cache.clone().map_or_else(Cache::locate, Ok)?;
+        Ok(cache.root().to_path_buf())
+    }
+
     /// Ends installations under way; nothing is started any more.
     pub fn close(&self) {
         self.shared.children.close();

@@ -44,7 +44,7 @@ class Program:
         self.endpoint: str = head["endpoint"]
         self.kind: str = head["kind"]
         self.max_concurrency: int = max(1, head["max_concurrency"])
-        self.describes_itself: bool = head["source"]["kind"] == "module"
+        self.describes_itself: bool = head["source"]["kind"] in ("module", "artifact")
         #: Whether each call brings source, which is executed.
         self.is_live: bool = head["source"]["kind"] == "live"
         self.module = module
@@ -67,15 +67,25 @@ class Program:
 def load(head: dict[str, Any]) -> Program:
     """Load what ``head`` (a ``LoadHead``) names; raises `LoadError`."""
     os.environ.update(head["env"])
-    _context.own_endpoint = head["endpoint"]
-    # What says it to other code, as when deployed; `env` cannot override it.
-    os.environ["FLASH_RESOURCE_NAME"] = head["endpoint"]
-    os.environ["RUNPOD_ENDPOINT_ID"] = head["endpoint"]
     source = head["source"]
+    _context.own_endpoint = head["endpoint"]
+    if source["kind"] not in ("live", "artifact"):
+        # What says it to other code, as when deployed; `env` cannot override it.
+        os.environ["FLASH_RESOURCE_NAME"] = head["endpoint"]
+        os.environ["RUNPOD_ENDPOINT_ID"] = head["endpoint"]
     try:
         if head["working_directory"]:
             os.chdir(head["working_directory"])
+        if source["kind"] == "artifact":
+            from . import artifact
+
+            program = Program(head, None)
+            with _Loading():
+                artifact.load(program, source)
+            return program
         module = _load_source(source)
+    except LoadError:
+        raise
     except BaseException as error:
         raise LoadError(report.load_failure(error)) from error
     program = Program(head, module)
@@ -227,12 +237,13 @@ def _is_same_file(found: str | None, file: str) -> bool:
 
 def _find_callables(program: Program, head: dict[str, Any], module: types.ModuleType) -> None:
     for name in head["callables"]:
-        program.callables[name] = _named(module, name)
+        program.callables[name] = named(module, name)
     for route in head["routes"]:
-        program.routes.append((route["method"], route["path"], _named(module, route["function"])))
+        program.routes.append((route["method"], route["path"], named(module, route["function"])))
 
 
-def _named(module: types.ModuleType, name: str) -> Any:
+def named(module: types.ModuleType, name: str) -> Any:
+    """Return what a module has to serve under a name; raises `LoadError` where there is nothing."""
     value = getattr(module, name, None)
     if value is None or not callable(value):
         what = "is not callable" if value is not None else "is not defined"

@@ -226,12 +226,8 @@ impl Worker {
 }
 
 impl State {
-    /// The next work and the worker that takes it.
-    pub(in crate::platform) fn next_assignment(&mut self) -> Option<(u64, Work)> {
-        let any = self.workers.free()?;
-        if self.spec.kind != EndpointKind::LoadBalanced {
-            return Some((any, self.queue.pop_front()?));
-        }
+    /// The next request and the worker that takes it; `any` is free.
+    pub(in crate::platform) fn next_assignment(&mut self, any: u64) -> Option<(u64, Work)> {
         let capacity = self.capacity();
         let free = |id: &str| {
             self.named(id).filter(|(_, worker)| worker.is_free(capacity)).map(|(number, _)| number)

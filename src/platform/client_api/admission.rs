@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 
 use super::rates::{Operation, Permit, enter};
 use super::refusal::Refusal;
+use super::sentinel::{self, SENTINEL};
 use crate::platform::Platform;
 use crate::platform::access::Caller;
 use crate::platform::supervisor::Supervisor;
@@ -75,7 +76,11 @@ impl FromRequestParts<Arc<Platform>> for Admitted {
         let path: Vec<(String, String)> =
             path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let name = find(&path, "endpoint").unwrap_or_default();
-        let supervisor = admit(platform, &caller, name)?;
+        let supervisor = if name == SENTINEL && platform.endpoint(SENTINEL).is_none() {
+            admit(platform, &caller, &sentinel::resolve(platform, &caller, &parts.headers)?)?
+        } else {
+            admit(platform, &caller, name)?
+        };
         let query = parse_query(parts.uri.query().unwrap_or_default());
         Ok(Self { platform: Arc::clone(platform), supervisor, path, query })
     }
@@ -106,7 +111,7 @@ fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 /// Reads a query; what is not UTF-8 is replaced, since no parameter that is looked at may hold it.
-pub(super) fn parse_query(query: &str) -> Vec<(String, String)> {
+pub(in crate::platform) fn parse_query(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");
         String::from_utf8_lossy(&urlencoding::decode_binary(text.as_bytes())).into_owned()

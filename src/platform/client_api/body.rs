@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const WHOLE: Duration = Duration::from_mins(5);
 
 /// Reads a body of at most `limit_mib`.
-pub(super) async fn read_body(
+pub(in crate::platform) async fn read_body(
     headers: &HeaderMap,
     mut body: Body,
     limit_mib: usize,

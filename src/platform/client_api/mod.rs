@@ -3,13 +3,15 @@
 //! Every success is exactly 200, every error is JSON: clients rely on both. Who calls is checked
 //! before anything else is read; bodies are read as JSON whatever their Content-Type says.
 
-mod admission;
-mod body;
+pub(super) mod admission;
+pub(super) mod body;
 mod endpoint;
 mod jobs;
+mod logs;
 mod openai;
 mod rates;
-mod refusal;
+pub(super) mod refusal;
+mod sentinel;
 mod submit;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub(super) fn router(platform: Arc<Platform>) -> Router {
         .route("/v2/{endpoint}/health", only(get(endpoint::health)))
         .route("/v2/{endpoint}/metrics", only(get(endpoint::metrics)))
         .route("/v2/{endpoint}/openai/{*route}", any(openai::relay))
+        .route("/v1/pod/{worker}/logs", get(logs::pod_logs))
         .route("/v2/{endpoint}", any(no_route))
         .route("/v2/{endpoint}/", any(no_route))
         .route("/v2/{endpoint}/{*rest}", any(no_route))

@@ -21,20 +21,20 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     /// A refusal with this text.
-    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(in crate::platform) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self::from_body(status, json!({ "error": text.into() }))
     }
 
-    pub(super) fn from_body(status: StatusCode, body: Value) -> Self {
+    pub(in crate::platform) fn from_body(status: StatusCode, body: Value) -> Self {
         Self { status, body, retry_after: None, closes: false }
     }
 
     /// The client sent something wrong; worded as Runpod does.
-    pub(super) fn bad_request(reason: impl std::fmt::Display) -> Self {
+    pub(in crate::platform) fn bad_request(reason: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, format!("bad request: {reason}"))
     }
 
-    pub(super) fn unauthorized() -> Self {
+    pub(in crate::platform) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized")
     }
 

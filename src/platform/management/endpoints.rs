@@ -120,7 +120,6 @@ impl State {
 
     /// Changes what is named and gives all else its default, except for what a client cannot
     /// know: ID, key, type, and the template where none is given.
-    #[expect(dead_code, reason = "GraphQL replaces whole endpoints")]
     pub(super) fn replace_endpoint(
         &mut self,
         account: &str,

@@ -4,11 +4,14 @@
 //! it counts, and has the platform serve the endpoints. Must never know how workers run.
 
 mod accounts;
+mod apps;
 mod caller;
 mod endpoints;
 mod error;
 mod fields;
 mod files;
+mod graphql;
+mod login;
 mod model;
 mod problem;
 mod registries;
@@ -17,6 +20,7 @@ mod rest_v2_resources;
 mod serve;
 mod templates;
 mod time;
+mod uploads;
 mod volumes;
 
 use std::path::PathBuf;
@@ -25,6 +29,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::Router;
 
 pub use self::error::ManagementError;
+use self::login::Logins;
 use self::model::{Document, State, Table};
 use super::Platform;
 use super::directory::Directory;
@@ -47,6 +52,7 @@ pub struct Management {
     documents: Arc<dyn DocumentStore>,
     options: ManagementOptions,
     state: RwLock<Arc<State>>,
+    logins: Logins,
     /// Held by who changes the state.
     writing: tokio::sync::Mutex<()>,
 }
@@ -70,6 +76,7 @@ impl Management {
             documents,
             options,
             state: RwLock::new(Arc::clone(&state)),
+            logins: Logins::default(),
             writing: tokio::sync::Mutex::new(()),
         });
         for account in state.accounts.values() {
@@ -88,8 +95,11 @@ impl Management {
     /// Builds the router of the management API.
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
+            .merge(graphql::router())
             .merge(rest_v2::router())
             .merge(rest_v2_resources::router())
+            .merge(uploads::router())
+            .merge(login::router())
             .merge(accounts::router())
             .with_state(Arc::clone(self))
     }

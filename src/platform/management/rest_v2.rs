@@ -125,12 +125,11 @@ fn worker_json(view: &WorkerView, endpoint: &Endpoint, image: &str, now: u64) ->
 fn status_name(status: WorkerStatus) -> &'static str {
     match status {
         WorkerStatus::Initializing => "INITIALIZING",
-        WorkerStatus::Idle => "IDLE",
+        WorkerStatus::Idle | WorkerStatus::Asleep => "IDLE",
         WorkerStatus::Running => "RUNNING",
         WorkerStatus::Throttled => "THROTTLED",
         WorkerStatus::Unhealthy => "UNHEALTHY",
         WorkerStatus::Stopping => "STOPPING",
-        WorkerStatus::Asleep => "ASLEEP",
     }
 }
 

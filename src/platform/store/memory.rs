@@ -98,7 +98,7 @@ impl Jobs {
             self.leave(place, record.request.low_priority);
         }
         match applied {
-            Change::Requeued => self.wait_at(self.first_place(), id),
+            Change::Requeued | Change::HandedBack => self.wait_at(self.first_place(), id),
             Change::Retried => {
                 let place = i64::try_from(self.take_next()).unwrap_or(i64::MAX);
                 self.wait_at(place, id);

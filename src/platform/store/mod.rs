@@ -6,7 +6,16 @@
 
 mod delivery;
 mod documents;
+mod folder;
+mod live;
 mod memory;
+mod recover;
+mod rows;
+mod schema;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -17,7 +26,9 @@ use super::record::{Change, JobRecord};
 use crate::wire::BoxFuture;
 pub use delivery::Delivery;
 pub use documents::{DocumentStore, MemoryDocuments};
+pub use folder::{FolderLock, StateFolder, open};
 pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 
 /// A job that waits, as the queue needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +68,11 @@ impl Counts {
             Change::Completed(_) => self.completed += 1,
             Change::Failed(..) | Change::TimedOut(_) => self.failed += 1,
             Change::Requeued => self.retried += 1,
-            Change::Started { .. } | Change::Progress(_) | Change::Cancelled | Change::Retried => {}
+            Change::Started { .. }
+            | Change::HandedBack
+            | Change::Progress(_)
+            | Change::Cancelled
+            | Change::Retried => {}
         }
     }
 }
@@ -83,7 +98,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// and has a webhook gets its [`Delivery`] with the same stroke.
     fn change(&self, endpoint: &str, id: &str, change: Change, now: Moment) -> Result<JobRecord, StoreError>;
 
-    /// Applies a change to all waiting jobs of an endpoint and returns how many there were.
+    /// Applies a change without output (a failure, or the cancelling) to all waiting jobs of an
+    /// endpoint and returns how many there were.
     fn end_waiting(&self, endpoint: &str, change: &Change, now: Moment) -> Result<u64, StoreError>;
 
     /// Adds an item that the job yielded (JSON text).
@@ -104,7 +120,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// Returns what happened to the endpoint's jobs so far.
     fn counts(&self, endpoint: &str) -> Counts;
 
-    /// Returns the jobs that were accepted last, the newest first, perhaps without their inputs.
+    /// Returns the jobs that were accepted last, the newest first, perhaps without their inputs
+    /// and outputs.
     fn recent(&self, endpoint: &str, most: usize) -> Result<Vec<JobRecord>, StoreError>;
 
     /// Forgets jobs whose time has come and returns them; call again until there is none.

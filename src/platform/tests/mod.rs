@@ -1,6 +1,7 @@
 //! Tests of the platform with real processes, sockets and signals.
 
 mod access;
+mod balance;
 mod calls;
 mod commands;
 mod crashes;
@@ -8,12 +9,14 @@ mod fake;
 mod flashboot;
 mod http;
 mod jobs;
+mod logs;
 mod openai;
 mod rates;
 mod requeue;
 mod scaling;
 mod shutdown;
 mod simulation;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
