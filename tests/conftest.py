@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from platform_support import Endpoint, Node, Official, Platform, Scripted, platform_process
 from support import FLASH, MARK, Project, Serve, clean_environment, end_marked, find_chromium
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -116,6 +120,63 @@ def official() -> Path:
 
 
 @pytest.fixture(scope="session")
+def platform(session_environment: dict[str, str]) -> Iterator[Platform]:
+    """One `flash platform`, shared by the tests of a test process: each makes endpoints of its own."""
+    with platform_process(session_environment) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def clocked(session_environment: dict[str, str]) -> Iterator[Platform]:
+    """Another one whose clock a test moves ahead."""
+    with platform_process(session_environment, manual_clock=True) as process:
+        yield process
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Iterator[Callable[..., Scripted]]:
+    """Make an endpoint whose workers the test plays: `scripted(platform, workers=2, **fields)`."""
+    made: list[Endpoint] = []
+
+    def make(where: Platform, **options: Any) -> Scripted:
+        made.append(endpoint := where.scripted(tmp_path, **options))
+        return endpoint
+
+    yield make
+    for endpoint in made:
+        endpoint.platform.request("DELETE", f"/v2/serverless/{endpoint.id}", token=endpoint.token)
+
+
+@pytest.fixture(scope="session")
+def official_python(official: Path, session_environment: dict[str, str]) -> Official:
+    """Programs of the official packages."""
+    return Official(official, session_environment)
+
+
+@pytest.fixture(scope="session")
+def official_endpoint(platform: Platform, official_python: Official) -> Callable[..., Endpoint]:
+    """Return the endpoint of an official worker, `handlers/{name}.py`: shared by the tests of a test process."""
+
+    @functools.cache
+    def endpoint(name: str, variables: tuple[tuple[str, str], ...] = ()) -> Endpoint:
+        workers = {"min": 0, "max": 1, "idleTimeout": 300}
+        return platform.create(official_python.worker(name), workers=workers, env=dict(variables))
+
+    return endpoint
+
+
+@pytest.fixture(scope="session")
+def node(session_environment: dict[str, str]) -> Node:
+    """Programs that use the official JavaScript client."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("Node.js is not installed (Debian: apt-get install nodejs npm)")
+    modules = REPOSITORY / ".venv-official" / "node"
+    assert (modules / "node_modules" / "runpod-sdk").is_dir(), "runpod-sdk is not installed: make .venv-official/.node"
+    return Node(program, modules, session_environment)
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of Chromium."""
     path = find_chromium()
@@ -131,6 +192,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         for serving in getattr(item, "funcargs", {}).values():
             for server in serving.servers if isinstance(serving, Serve) else ():
                 item.add_report_section("call", f"flash run in {server.root.name}", server.output.text)
+            if isinstance(serving, Platform):
+                item.add_report_section("call", f"flash platform at {serving.url}", serving.errors.text[-20000:])
     return (yield)
 
 

@@ -69,7 +69,8 @@ def main() -> None:
     file, kind = sys.argv[1:]
     sys.path.insert(0, os.path.dirname(file))
     spec = importlib.util.spec_from_file_location("shop", file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["shop"] = module
     spec.loader.exec_module(module)

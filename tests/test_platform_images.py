@@ -6,12 +6,15 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from worker_parent import Worker
+import runpod_flash
+from worker_parent import ANSWER, FROM_WORKER, Worker, result_of
 
 CLIENT = Path(__file__).with_name("platform_live_client.py")
 LIVE = {"kind": "live", "volume": None}
@@ -102,12 +105,6 @@ def with_helper(x):
     from helper import mul
 
     return mul(x)
-
-
-def with_package(text):
-    import tinypkg
-
-    return tinypkg.shout(text)
 
 
 def unpicklable():
@@ -261,7 +258,8 @@ def test_exception_is_told_with_the_users_frames(live: Start, kind: str) -> None
     with pytest.raises(RuntimeError, match="Remote execution failed: 'lost'") as caught:
         client.call("fails", "'lost'")
     text = str(caught.value)
-    assert 'raise KeyError(text) from ValueError("before")' in text and "ValueError: before" in text
+    assert 'raise KeyError(text) from ValueError("before")' in text
+    assert "ValueError: before" in text
     assert "runpod_flash" not in text
     with pytest.raises(RuntimeError, match=r"sys\.exit\(3\)"):
         client.call("leaves")
@@ -307,7 +305,8 @@ def test_path_of_a_module_cannot_lead_out(live: Start, tmp_path: Path) -> None:
     client.call("add", "1, 2")
     evil = {**client.sent, "modules": {"../../evil.py": "x = 1"}}
     answer = client.worker.json("", evil)
-    assert answer["success"] is False and "leads out of its folder" in answer["error"]
+    assert answer["success"] is False
+    assert "leads out of its folder" in answer["error"]
 
 
 def test_system_packages_are_a_warning(live: Start) -> None:
@@ -321,7 +320,7 @@ def test_input_that_is_no_call_fails_the_job(value: Any) -> None:
     with Worker() as worker:
         worker.load(LIVE)
         report = worker.json("", value)
-        assert report["kind"] == "failed" and report["failure"] == "invalid_input", report
+        assert (report["kind"], report["failure"]) == ("failed", "invalid_input"), report
         assert "live endpoint" in report["message"]
 
 
@@ -343,7 +342,8 @@ def test_argument_that_cannot_be_read_is_told() -> None:
     with Worker() as worker:
         worker.load(LIVE)
         answer = worker.json("", {"function_name": "f", "function_code": "def f(a): return a", "args": ["!!"]})
-        assert answer["success"] is False and "an argument cannot be read" in answer["error"]
+        assert answer["success"] is False
+        assert "an argument cannot be read" in answer["error"]
 
 
 def test_balanced_worker_answers_ping_and_execute_alone() -> None:
@@ -353,7 +353,182 @@ def test_balanced_worker_answers_ping_and_execute_alone() -> None:
         assert worker.http("GET", "/execute").status == 405
         assert worker.http("GET", "/docs").status == 404
         broken = worker.http("POST", "/execute", b"{")
-        assert broken.status == 200 and broken.json()["success"] is False
+        assert broken.status == 200
+        assert broken.json()["success"] is False
         wrapped = {"input": {"function_name": "f", "function_code": "def f(): return 1"}}
         answer = worker.http("POST", "/execute", json.dumps(wrapped).encode()).json()
-        assert answer["success"] is True and answer["result"]
+        assert answer["success"] is True
+        assert answer["result"]
+
+
+APP = {
+    "app.py": """
+from runpod_flash import Endpoint
+import lib.helper as helper
+
+api = Endpoint(name="shop-api", cpu="cpu3c-1-2")
+
+
+@api.get("/hello")
+async def hello(name: str = "you"):
+    return {"hello": name, "k": helper.K}
+
+
+@api.post("/sum")
+async def total(a: int, b: int = 1):
+    return {"sum": a + b}
+
+
+@Endpoint(name="adder", cpu="cpu3c-1-2")
+async def add(a: int, b: int = 2):
+    import vendored
+
+    return {"sum": a + b, "vendored": vendored.VERSION, "data": open("data.txt").read()}
+
+
+@Endpoint(name="counter", cpu="cpu3c-1-2")
+class Counter:
+    def __init__(self):
+        self.n = 0
+
+    def up(self, by: int = 1):
+        self.n += by
+        return self.n
+
+    def down(self):
+        self.n -= 1
+        return self.n
+
+
+@Endpoint(name="caller", cpu="cpu3c-1-2")
+async def call(a: int):
+    return (await add(a))["sum"]
+""",
+    "lib/helper.py": "K = 7\n",
+    "data.txt": "plain",
+}
+
+
+@pytest.fixture(scope="module")
+def build(official: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked archive of an app, as official ``flash build`` makes it."""
+    root = tmp_path_factory.mktemp("shop-app")
+    for name, text in APP.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    environment = {**os.environ, "CI": "1", "HOME": str(root.parent), "RUNPOD_FLASH_SILENCE_DEPRECATION": "1"}
+    flash = official.parent / "flash"
+    subprocess.run([str(flash), "build"], cwd=root, env=environment, check=True, capture_output=True)
+    unpacked = root.parent / "unpacked"
+    with tarfile.open(root / ".flash" / "artifact.tar.gz") as archive:
+        archive.extractall(unpacked, filter="data")
+    (unpacked / "vendored.py").write_text("VERSION = 3\n")
+    return unpacked
+
+
+def deployed(build: Path, resource: str, kind: str = "queue") -> Worker:
+    """A worker that has loaded one endpoint of the build."""
+    worker = Worker(env={"FLASH_RESOURCE_NAME": resource})
+    source = {"kind": "artifact", "root": str(build), "resource": resource, "volume": None}
+    ready = worker.load(source, kind=kind, endpoint=resource, working_directory=str(build))
+    assert "pid" in ready.head, ready
+    return worker
+
+
+def test_deployed_function_answers_json(build: Path) -> None:
+    with deployed(build, "adder") as worker:
+        assert worker.json("", {"a": 1}) == {"sum": 3, "vendored": 3, "data": "plain"}
+        assert worker.json("", {"a": "x"})["failure"] == "invalid_input"
+
+
+def test_deployed_class_keeps_its_state(build: Path) -> None:
+    with deployed(build, "counter") as worker:
+        assert worker.json("", {"method": "up", "by": 2}) == 2
+        assert worker.json("", {"method": "down", "__empty": True}) == 1
+        assert "several methods" in json.dumps(worker.json("", {"by": 1}))
+
+
+def test_deployed_routes_answer_and_execute_is_not_there(build: Path) -> None:
+    with deployed(build, "shop-api", "load_balanced") as worker:
+        assert worker.http("GET", "/hello?name=me").json() == {"hello": "me", "k": 7}
+        body = json.dumps({"a": 2}).encode()
+        assert worker.http("POST", "/sum", body, [("content-type", "application/json")]).json() == {"sum": 3}
+        assert worker.http("GET", "/ping").json() == {"status": "healthy"}
+        assert worker.http("POST", "/execute", b"{}").status == 404
+
+
+def test_deployed_function_calls_another_endpoint_by_its_name(build: Path) -> None:
+    with deployed(build, "caller") as worker:
+        worker.start_json("", {"a": 1})
+        nested = worker.nested.get(timeout=20)
+        assert (nested.head["endpoint"], nested.head["callable"]) == ("adder", "add")
+
+
+def test_volume_is_a_folder_at_runpods_path(tmp_path: Path) -> None:
+    if os.path.lexists("/runpod-volume"):
+        pytest.skip("this machine has a /runpod-volume of its own")
+    code = "def f():\n open('/runpod-volume/f', 'a').write('x')\n import os\n return os.environ['FLASH_VOLUME_PATH']"
+    request = {"function_name": "f", "function_code": code, "serialization_format": "json"}
+    for name in ["one", "two"]:
+        folder = tmp_path / name
+        folder.mkdir()
+        with Worker(env={"FLASH_VOLUME": str(folder)}) as worker:
+            worker.load(LIVE)
+            assert worker.json("", request)["json_result"] == "/runpod-volume"
+        assert (folder / "f").read_text() == "x"
+    assert not os.path.lexists("/runpod-volume")
+
+
+def test_command_finds_its_volume_and_keeps_its_folder(tmp_path: Path) -> None:
+    if os.path.lexists("/runpod-volume"):
+        pytest.skip("this machine has a /runpod-volume of its own")
+    volume, here = tmp_path / "volume", tmp_path / "here"
+    volume.mkdir()
+    here.mkdir()
+    command = ["sh", "-c", "pwd && echo hi > /runpod-volume/f && exit 7"]
+    program = Path(runpod_flash.__file__).parent / "worker" / "volume.py"
+    run = subprocess.run(
+        [sys.executable, "-IS", str(program), str(volume), *command], cwd=here, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout) == (7, f"{here}\n"), run.stderr
+    assert (volume / "f").read_text() == "hi\n"
+
+
+def test_packages_come_from_an_environment_that_the_parent_makes(tmp_path: Path) -> None:
+    packages = tmp_path / "env" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "tinypkg.py").write_text("def shout(text): return text.upper()\n")
+    with Worker() as worker:
+        worker.load(LIVE)
+        code = "def f(text):\n import tinypkg\n return tinypkg.shout(text)"
+        request = {
+            "function_name": "f",
+            "function_code": code,
+            "args": ["hi"],
+            "serialization_format": "json",
+            "dependencies": ["tinypkg>=1"],
+        }
+        call = worker.start_json("", request)
+        asked = worker.nested.get(timeout=20)
+        assert asked.head == {"dependencies": ["tinypkg>=1"]}
+        answer = json.dumps(str(tmp_path / "env" / "bin" / "python")).encode()
+        worker.send(ANSWER, asked.call_id, {"kind": "json"}, [answer], flags=FROM_WORKER)
+        assert result_of(worker.next(call))["json_result"] == "HI"
+        # It is asked for once.
+        assert worker.json("", request)["json_result"] == "HI"
+        assert worker.nested.empty()
+
+
+def test_package_of_the_official_images_is_there_when_code_wants_it(tmp_path: Path) -> None:
+    packages = tmp_path / "env" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "aiohttp.py").write_text("VERSION = 1\n")
+    with Worker() as worker:
+        worker.load(LIVE)
+        code = "def f():\n import aiohttp\n return aiohttp.VERSION"
+        call = worker.start_json("", {"function_name": "f", "function_code": code, "serialization_format": "json"})
+        asked = worker.nested.get(timeout=20)
+        assert asked.head == {"dependencies": ["aiohttp"]}
+        answer = json.dumps(str(tmp_path / "env" / "bin" / "python")).encode()
+        worker.send(ANSWER, asked.call_id, {"kind": "json"}, [answer], flags=FROM_WORKER)
+        assert result_of(worker.next(call))["json_result"] == 1

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from platform_support import Endpoint, Official, Platform, Scripted
+from platform_support import Endpoint, Official, Platform, Scripted, until
 
 Make = Callable[..., Scripted]
 
@@ -43,8 +43,8 @@ def test_26_drained_stream_is_empty_and_final(platform: Platform, scripted: Make
         assert time.monotonic() - start < 0.5
 
 
-def test_27_stream_key_is_always_there(platform: Platform, scripted: Make) -> None:
-    endpoint = scripted(platform)
+def test_27_stream_key_is_always_there(clocked: Platform, scripted: Make) -> None:
+    endpoint = scripted(clocked)
     worker = endpoint.worker()
     failed, cancelled = endpoint.run(1), endpoint.run(2)
     worker.job()
@@ -55,7 +55,9 @@ def test_27_stream_key_is_always_there(platform: Platform, scripted: Make) -> No
     assert endpoint.stream(failed)["stream"] == []
     assert endpoint.stream(cancelled) == {"id": cancelled, "status": "CANCELLED", "stream": []}
     queued = endpoint.run(3)
-    assert endpoint.stream(queued) == {"id": queued, "status": "IN_QUEUE", "stream": []}
+    held = clocked.later(endpoint.stream, queued)
+    until(lambda: clocked.advance(5) or held.done())
+    assert held.result() == {"id": queued, "status": "IN_QUEUE", "stream": []}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

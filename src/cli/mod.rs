@@ -46,7 +46,7 @@ enum Command {
     /// Print or write the project's manifest.
     Manifest(manifest::ManifestArgs),
     /// Serve Runpod's APIs on this machine, for official clients and workers.
-    Platform(platform::PlatformArgs),
+    Platform(Box<platform::PlatformArgs>),
 }
 
 /// Commands of the official 1.21 that this version does not have yet.
@@ -90,7 +90,7 @@ pub fn main<E>(
         Command::Init(arguments) => init::init(&arguments, printer),
         Command::Run(arguments) => run::run(&arguments, &host()?, printer),
         Command::Manifest(arguments) => manifest::manifest(&arguments, &host()?, printer),
-        Command::Platform(arguments) => platform::platform(arguments, host, printer)?,
+        Command::Platform(arguments) => platform::platform(*arguments, host, printer)?,
     })
 }
 

@@ -50,6 +50,9 @@ struct ServeArgs {
     /// Let clients ask as often as they like, not only as often as on Runpod.
     #[arg(long)]
     no_rate_limits: bool,
+    /// Most workers at once, of all endpoints; cores and memory decide when it is not given.
+    #[arg(long, value_name = "N")]
+    max_workers: Option<usize>,
     /// Print one line of JSON on stdout when it is ready.
     #[arg(long)]
     json: bool,
@@ -80,6 +83,7 @@ fn serve(arguments: ServeArgs, host: HostPython, printer: Printer) -> ExitStatus
         app: arguments.app,
         allowed_hosts: arguments.allow_host,
         limits_rates: !arguments.no_rate_limits,
+        max_workers: arguments.max_workers,
         follows_stdin: arguments.follow_stdin,
     };
     let teller = Teller::on(Box::new(printer));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dispatch::{NULL, stop};
-use super::queue::{Running, Target};
+use super::queue::{Running, Target, WorkKind};
 use super::record::Change;
 use super::state::{Link, LoadFailure, Phase, State};
 use super::supervisor::Supervisor;
@@ -18,8 +18,10 @@ use crate::wire::{Frame, WireError};
 
 /// Items that wait for a slow reader before its worker has to.
 const STREAM_BACKLOG: usize = 256;
-/// Starts that may fail in a row before calls are answered with the reason.
-const START_ATTEMPTS: u32 = 2;
+/// Workers that may fail in a row before the endpoint counts as unhealthy.
+pub(super) const START_ATTEMPTS: u32 = 2;
+/// Longest pause before a worker of an endpoint whose workers crash is started again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Something to hand to a reader once the lock is released; the worker's reader waits for it, so
 /// that a slow client slows its worker down instead of filling memory.
@@ -37,6 +39,18 @@ impl Delivery {
     }
 }
 
+/// What Python's `sys.exit` raises.
+const SYSTEM_EXIT: &str = "SystemExit";
+
+/// What is known of a worker that ended without being asked to.
+#[derive(Clone, Copy)]
+struct Crash {
+    /// Whether it had not loaded its code.
+    was_starting: bool,
+    /// Whether its code is at fault beyond doubt, so that once is enough to call it unhealthy.
+    is_known: bool,
+}
+
 impl Supervisor {
     /// A worker has loaded its code.
     pub(super) fn worker_ready(self: &Arc<Self>, number: u64, head: &Arc<ReadyHead>) {
@@ -52,6 +66,7 @@ impl Supervisor {
             state.ready = Some(Arc::clone(head));
             state.is_warming = false;
             state.failure = None;
+            state.unhealthy = None;
         }
         self.pump(&mut state);
     }
@@ -63,9 +78,43 @@ impl Supervisor {
         let Some(worker) = state.workers.get_mut(&number) else { return };
         stop(worker, now + self.shared.options.stop_grace);
         if worker.generation == state.generation {
-            self.remember_failure(&mut state, report);
+            if self.is_of_app {
+                self.remember_failure(&mut state, report);
+            } else {
+                self.count_crash(&mut state, report, Crash { was_starting: true, is_known: true });
+            }
         }
         self.pump(&mut state);
+    }
+
+    /// Counts the end of a worker that was not meant: after some in a row the next one starts after
+    /// growing pauses, and the endpoint is unhealthy. An app's calls are then answered with the
+    /// reason, since its author waits for it; what was sent to another endpoint's queue waits, as on
+    /// Runpod (`platform.md` 4.3).
+    fn count_crash(&self, state: &mut State, report: ErrorReport, crash: Crash) {
+        state.crashes += 1;
+        if state.crashes >= START_ATTEMPTS || crash.is_known {
+            state.unhealthy = Some(report.message.clone());
+        }
+        if state.crashes < START_ATTEMPTS {
+            return;
+        }
+        let patience = (state.crashes - START_ATTEMPTS).min(8);
+        if patience > 0 {
+            let pause = Duration::from_millis(250) * 2u32.pow(patience - 1);
+            state.start_not_before = self.now() + pause.min(LONGEST_PAUSE);
+        }
+        if self.is_of_app {
+            if crash.was_starting {
+                self.remember_failure(state, report);
+            }
+            return;
+        }
+        state.is_warming = false;
+        // Calls are not stored: somebody waits for them now.
+        for work in state.queue.take_calls(|work| matches!(work.kind, WorkKind::Call { .. })) {
+            self.fail(state, work, &report);
+        }
     }
 
     fn remember_failure(&self, state: &mut State, report: ErrorReport) {
@@ -168,6 +217,12 @@ impl Supervisor {
         let Some(worker) = state.workers.get_mut(&number) else { return Ok(None) };
         let Some(running) = worker.running.remove(&frame.call_id) else { return Ok(None) };
         worker.since = now;
+        // Code that wanted to end the process left it in a state that nobody expects.
+        if matches!(&head, AnswerHead::Failed(report) if report.error_type == SYSTEM_EXIT)
+            && worker.phase == Phase::Ready
+        {
+            worker.drain();
+        }
         state.crashes = 0;
         let delivery = match running.target {
             Target::Job { id, items } => {
@@ -217,7 +272,6 @@ impl Supervisor {
         has_left: bool,
         tail: &str,
     ) -> (bool, String) {
-        let now = self.now();
         let mut state = self.lock();
         let Some(mut worker) = state.workers.remove(&number) else { return (true, reason) };
         let is_unhealthy = worker.unhealthy.is_some();
@@ -232,22 +286,11 @@ impl Supervisor {
         if was_meant {
             state.remember_stopped(&worker);
         } else {
-            state.crashes += 1;
-            let patience = state.crashes.saturating_sub(START_ATTEMPTS);
-            if patience > 0 {
-                let pause = Duration::from_millis(250) * 2u32.saturating_pow(patience.min(8) - 1);
-                state.start_not_before = now + pause.min(Duration::from_secs(30));
-            }
-            if is_command {
-                // Jobs go on to wait, as on Runpod: the next start may do better.
-                if !was_ready || state.crashes >= START_ATTEMPTS {
-                    state.unhealthy = Some(format!("the last worker {reason}"));
-                }
-            } else if worker.phase == Phase::Starting && state.crashes >= START_ATTEMPTS {
-                let text =
-                    format!("a worker of endpoint `{}` {reason} before it had loaded its code", self.name);
-                self.remember_failure(&mut state, died(text, tail));
-            }
+            let was_starting = worker.phase == Phase::Starting;
+            let when = if was_starting { " before it had loaded its code" } else { "" };
+            let text = format!("a worker of endpoint `{}` {reason}{when}", self.name);
+            let crash = Crash { was_starting, is_known: is_unhealthy || is_command && !was_ready };
+            self.count_crash(&mut state, died(text, tail), crash);
         }
         let held = std::mem::take(&mut worker.running);
         for (key, running) in held.into_iter().rev() {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::balance::REQUEST_TIMEOUT;
 use super::callable::resolve;
+use super::claims::Claim;
 use super::clock::Moment;
 use super::queue::{Running, Target, Work, WorkKind};
 use super::record::Change;
@@ -31,7 +32,6 @@ impl Supervisor {
         self.refuse_hopeless(state, now);
         self.retire(state, now);
         self.enforce_deadlines(state, now);
-        let was_throttled = state.throttled;
         self.end_sleep(state, now);
         self.dispatch(state, now);
         self.resume_workers(state, now);
@@ -40,8 +40,7 @@ impl Supervisor {
         }
         self.settle(state, now);
         let active = state.workers.counts().active;
-        self.shared.report(state.reported_active, active, was_throttled, state.throttled);
-        state.reported_active = active;
+        self.shared.report(self.claimant, Claim { active, throttled: state.throttled + state.held_back });
         let wake_at = self.next_moment(state, now);
         if wake_at != state.wake_at {
             state.wake_at = wake_at;
@@ -54,19 +53,25 @@ impl Supervisor {
         state.settle(now, self.shared.options.init_timeout);
     }
 
-    /// Gives waiting work to free workers, the least busy first.
+    /// Gives waiting work to free workers, the least busy first. An endpoint that has its share of
+    /// a machine that others wait for leaves its idle workers idle.
     pub(super) fn dispatch(&self, state: &mut State, now: Moment) {
         while !state.queue.is_empty() {
             self.settle(state, now);
-            let Some(number) = state.workers.free() else { break };
-            let polls = |worker: &Worker| matches!(worker.link, Link::Polls(_));
+            let Some(number) = state.workers.free(self.is_over_share(state)) else { break };
+            let polls =
+                state.workers.get(&number).is_some_and(|worker| matches!(worker.link, Link::Polls(_)));
             if state.spec.kind == EndpointKind::LoadBalanced {
                 let Some((number, work)) = state.next_assignment(number) else { break };
                 self.assign(state, number, work, now);
-            } else if state.workers.get(&number).is_some_and(polls) {
-                self.hand_jobs(state, number, now);
+            } else if polls {
+                if !self.hand_jobs(state, number, now) {
+                    break;
+                }
             } else if let Some(work) = state.queue.pop_front() {
                 self.assign(state, number, work, now);
+            } else {
+                break;
             }
         }
     }
@@ -144,7 +149,7 @@ impl Supervisor {
             for work in refused {
                 self.fail(state, work, &report);
             }
-            if is_durable && !is_removed {
+            if is_durable && is_stopping {
                 state.queue.hold_jobs();
             } else if !state.queue.is_empty() {
                 self.end_waiting(state, &Change::Cancelled);
@@ -171,11 +176,12 @@ impl Supervisor {
         let stop_at = now + self.shared.options.stop_grace;
         let (generation, waits) = (state.generation, !state.queue.is_empty());
         self.settle(state, now);
-        if !is_ending && state.workers.counts().old == 0 {
+        if !is_ending && state.workers.counts().leaving == 0 {
             return;
         }
         for worker in state.workers.values_mut() {
-            if worker.generation == generation && (!is_ending || waits) {
+            let is_leaving = worker.generation != generation || worker.phase == Phase::Draining;
+            if !is_leaving && (!is_ending || waits) {
                 continue;
             }
             match worker.phase {

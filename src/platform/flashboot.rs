@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::clock::Moment;
 use super::dispatch::stop;
-use super::state::{Phase, State, Worker};
+use super::state::{Link, Phase, State, Worker};
 use super::supervisor::Supervisor;
 
 /// Most workers of one endpoint that sleep: as many as Runpod keeps ready beyond its maximum.
@@ -44,6 +44,10 @@ impl Supervisor {
         let Some(worker) = state.workers.get_mut(&number) else { return false };
         worker.phase = Phase::Ready;
         worker.since = now;
+        // Its silence while it slept is no loss.
+        if let Link::Polls(polls) = &mut worker.link {
+            polls.pinged = now;
+        }
         worker.switch.thaw();
         tracing::debug!(endpoint = self.name, worker = worker.id, "worker wakes");
         true
@@ -91,10 +95,14 @@ fn most_asleep(state: &State) -> usize {
 
 /// Stops the process group of an idle worker; returns whether that was possible.
 fn fall_asleep(worker: &mut Worker, now: Moment) -> bool {
-    let is_safe = worker.phase == Phase::Ready && worker.running.is_empty();
+    let is_safe = worker.phase == Phase::Ready && worker.running.is_empty() && worker.can_sleep();
     if !is_safe || !worker.switch.freeze() {
         return false;
     }
     worker.phase = Phase::Asleep(now.saturating_add(LONGEST_SLEEP));
+    // After the signal: it reads the answer when it wakes, and asks anew.
+    if let Link::Polls(polls) = &mut worker.link {
+        polls.freeze();
+    }
     true
 }

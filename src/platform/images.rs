@@ -13,7 +13,7 @@ use super::artifact::{self, ArtifactError};
 use super::spec::{CommandRuntime, FlashRuntime, Runtime};
 use crate::catalog::images::ImageKind;
 use crate::endpoint::EndpointKind;
-use crate::requirements::{EnvironmentState, Environments};
+use crate::requirements::{EnvironmentState, Environments, HostPython};
 use crate::wire::message::{LoadHead, Source};
 
 /// Set on every endpoint of a deployed app (`wire.md` 4.7), and on no live one.
@@ -48,7 +48,7 @@ pub struct ImageRequest<'a> {
 /// jobs wait.
 pub fn runtime(request: &ImageRequest<'_>, environments: &Arc<Environments>) -> Runtime {
     if let Some(command) = &request.command {
-        return Runtime::Command(command.clone());
+        return Runtime::Command(with_volume(command, request.volume.as_deref(), environments.host()));
     }
     if !is_flash(request.image, |name| std::env::var(name).ok()) {
         return Runtime::Unavailable { reason: unknown_image(request.image) };
@@ -65,9 +65,19 @@ pub fn runtime(request: &ImageRequest<'_>, environments: &Arc<Environments>) -> 
     live(request, environments)
 }
 
+/// The command, behind a program that shows it its network volume.
+fn with_volume(command: &CommandRuntime, volume: Option<&Path>, host: &HostPython) -> CommandRuntime {
+    let Some(volume) = volume else { return command.clone() };
+    let program = host.package.join("worker").join("volume.py");
+    // In a plain interpreter: what the command's own variables say of Python is not for it.
+    let mut argv = vec![text(&host.executable), "-IS".to_owned(), text(&program), absolute(volume)];
+    argv.extend(command.argv.iter().cloned());
+    CommandRuntime { argv, directory: command.directory.clone() }
+}
+
 /// A worker that runs the source that each call brings.
 fn live(request: &ImageRequest<'_>, environments: &Environments) -> Runtime {
-    let source = Source::Live { volume: request.volume.as_deref().map(text) };
+    let source = Source::Live { volume: request.volume.as_deref().map(absolute) };
     flash(request, request.name, source, environments.prepare(request.name, &[], &[]))
 }
 
@@ -89,7 +99,7 @@ fn deployed(
     let source = Source::Artifact {
         root: text(&folder),
         resource: resource.to_owned(),
-        volume: request.volume.as_deref().map(text),
+        volume: request.volume.as_deref().map(absolute),
     };
     let preparing = EnvironmentState::Preparing { message: "unpacking the build".to_owned() };
     let (sender, environment) = watch::channel(preparing);
@@ -155,6 +165,11 @@ fn flash(
     }))
 }
 
+/// Workers start in other folders than this process.
+fn absolute(path: &Path) -> String {
+    text(&std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
+}
+
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -193,7 +208,7 @@ fn unknown_image(image: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::requirements::{DepsMode, HostPython, Progress, Reporter};
+    use crate::requirements::{DepsMode, Progress, Reporter};
 
     struct Silent;
 
@@ -202,13 +217,17 @@ mod tests {
     }
 
     fn environments() -> Arc<Environments> {
+        environments_at(Path::new("/nowhere"))
+    }
+
+    fn environments_at(cache: &Path) -> Arc<Environments> {
         let host = HostPython {
             executable: "/usr/bin/python3".into(),
             version: (3, 11, 7),
             package: "/package".into(),
             runtime_paths: Vec::new(),
         };
-        Environments::new(host, DepsMode::Auto, Arc::new(Silent))
+        Environments::with_cache(host, DepsMode::Auto, Arc::new(Silent), cache)
     }
 
     fn request<'a>(image: &'a str, env: &'a BTreeMap<String, String>) -> ImageRequest<'a> {
@@ -261,10 +280,70 @@ mod tests {
     }
 
     #[test]
+    fn command_with_a_volume_runs_behind_the_program_that_shows_it() {
+        let env = BTreeMap::new();
+        let command = CommandRuntime { argv: vec!["python".into(), "h.py".into()], directory: "/w".into() };
+        let request = ImageRequest {
+            command: Some(command),
+            volume: Some("/state/volumes/v1".into()),
+            ..request("", &env)
+        };
+        let runtime = runtime(&request, &environments());
+        let Runtime::Command(found) = runtime else { panic!("{runtime:?}") };
+        let expected = "/usr/bin/python3 -IS /package/worker/volume.py /state/volumes/v1 python h.py";
+        assert_eq!(found.argv.join(" "), expected);
+    }
+
+    #[test]
     fn deployed_endpoint_without_build_is_unavailable() {
         let env = BTreeMap::from([("FLASH_RESOURCE_NAME".to_owned(), "w1".to_owned())]);
         let reason = reason(runtime(&request("runpod/flash:py3.12-latest", &env), &environments()));
         assert!(reason.contains("`w1`"), "{reason}");
+    }
+
+    /// Waits until what a runtime needs is there, or cannot be.
+    async fn settled(runtime: &Runtime) -> EnvironmentState {
+        let Runtime::Flash(flash) = runtime else { panic!("{runtime:?}") };
+        let mut state = flash.environment.clone();
+        let settled = |state: &EnvironmentState| !matches!(state, EnvironmentState::Preparing { .. });
+        state.wait_for(settled).await.unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn build_is_unpacked_for_the_resource_that_the_variable_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("build.tar.gz");
+        let gzip = flate2::write::GzEncoder::new(
+            std::fs::File::create(&archive).unwrap(),
+            flate2::Compression::fast(),
+        );
+        let manifest = br#"{"resources": {"w1": {"functions": []}}}"#;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(manifest.len() as u64);
+        header.set_mode(0o644);
+        let mut builder = tar::Builder::new(gzip);
+        builder.append_data(&mut header, "flash_manifest.json", &manifest[..]).unwrap();
+        builder.into_inner().unwrap().finish().unwrap();
+
+        let environments = environments_at(folder.path());
+        let serve = |resource: &str| {
+            let env = BTreeMap::from([("FLASH_RESOURCE_NAME".to_owned(), resource.to_owned())]);
+            let request = ImageRequest {
+                artifact: Some(archive.clone()),
+                ..request("runpod/flash-cpu:py3.12-latest", &env)
+            };
+            runtime(&request, &environments)
+        };
+        let found = serve("w1");
+        assert!(matches!(settled(&found).await, EnvironmentState::Ready(python) if python.is_host));
+        let Runtime::Flash(flash) = found else { panic!("{found:?}") };
+        let Source::Artifact { root, resource, .. } = &flash.load.source else { panic!("{:?}", flash.load) };
+        assert_eq!((resource.as_str(), flash.load.endpoint.as_str()), ("w1", "w1"));
+        assert!(Path::new(root).starts_with(folder.path()));
+        assert!(Path::new(root).join("flash_manifest.json").is_file());
+        let other = serve("w2");
+        let EnvironmentState::Failed { message, .. } = settled(&other).await else { panic!("{other:?}") };
+        assert!(message.contains("`w2`") && message.contains("`w1`"), "{message}");
     }
 
     #[test]

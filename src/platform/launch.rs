@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::options::CommandLine;
+use super::pod::{Calls, pod_environment};
 use super::spec::EndpointSpec;
 use crate::wire::message::{LoadHead, Source};
 
@@ -17,6 +18,9 @@ const WITHHELD: [&str; 5] = [
     "FLASH_RUNTIME_PATHS",
 ];
 
+/// Names the folder that our worker program is to show as its network volume.
+const VOLUME: &str = "FLASH_VOLUME";
+
 /// Variables that say where code runs; an endpoint's own `env` cannot override them.
 fn identity(endpoint: &str, worker: &str) -> [(&'static str, String); 4] {
     [
@@ -27,10 +31,23 @@ fn identity(endpoint: &str, worker: &str) -> [(&'static str, String); 4] {
     ]
 }
 
+/// Whether its workers get nothing of the shell: endpoints made through the management API.
+pub(super) fn is_alone(load: &LoadHead) -> bool {
+    matches!(load.source, Source::Live { .. } | Source::Artifact { .. })
+}
+
 /// Variables of an endpoint's worker beyond the shell's.
 pub(super) fn endpoint_variables(spec: &EndpointSpec, worker: &str) -> BTreeMap<String, String> {
     let mut variables = spec.env.clone();
     variables.remove("FLASH_IS_LIVE_PROVISIONING");
+    if spec.flash().is_some_and(|flash| is_alone(&flash.load)) {
+        // Which resource of an app it is stands among its own.
+        variables.extend([
+            ("RUNPOD_ENDPOINT_ID".to_owned(), spec.id.clone()),
+            ("RUNPOD_POD_ID".to_owned(), worker.to_owned()),
+        ]);
+        return variables;
+    }
     variables.extend(identity(&spec.name, worker).map(|(name, value)| (name.to_owned(), value)));
     variables
 }
@@ -69,11 +86,38 @@ pub(super) fn process_environment(
     variables.into_iter().collect()
 }
 
+/// The whole environment of a worker that gets nothing of the shell: as that of a command, with
+/// what our own program needs.
+pub(super) fn own_environment(
+    spec: &EndpointSpec,
+    worker: &str,
+    load: &LoadHead,
+    home: &Path,
+    base_url: Option<String>,
+    command: &CommandLine,
+) -> Vec<(OsString, OsString)> {
+    let calls = Calls::Frames { base_url };
+    let env = endpoint_variables(spec, worker);
+    let identity = (spec.id.as_str(), worker);
+    let pod = pod_environment(std::env::vars_os(), home, &env, identity, &calls);
+    let mut variables: BTreeMap<OsString, OsString> = pod.into_iter().collect();
+    for (name, value) in &command.variables {
+        variables.insert(name.into(), value.clone());
+    }
+    if let Source::Live { volume: Some(folder) } | Source::Artifact { volume: Some(folder), .. } =
+        &load.source
+    {
+        variables.insert(VOLUME.into(), folder.into());
+    }
+    variables.into_iter().collect()
+}
+
 /// The folder that a worker starts in: the one that was asked for, else the project's root.
 pub(super) fn directory(load: &LoadHead) -> Option<PathBuf> {
     match (&load.working_directory, &load.source) {
         (Some(directory), _) => Some(directory.into()),
         (None, Source::Module { root, .. } | Source::Artifact { root, .. }) => Some(root.into()),
+        // A folder of its own, which is its home.
         (None, _) => None,
     }
 }

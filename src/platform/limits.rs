@@ -22,6 +22,11 @@ impl Machine {
         Self { most: most.unwrap_or_else(|| (2 * cores).max(4)), is_fixed: most.is_some(), plenty: PLENTY }
     }
 
+    /// The most workers that start or work at once.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Says why no further worker may start beside `running` ones; `None` when it may.
     pub(super) fn refusal(&self, running: usize) -> Option<String> {
         if running >= self.most {

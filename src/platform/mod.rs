@@ -11,6 +11,7 @@ pub mod app;
 mod artifact;
 pub mod balance;
 mod callable;
+mod claims;
 mod client_api;
 pub mod client_env;
 pub mod clock;
@@ -23,6 +24,7 @@ pub mod event;
 mod exit;
 mod flashboot;
 mod front;
+mod guardian;
 pub mod health;
 pub mod images;
 mod kill;
@@ -263,7 +265,7 @@ impl Platform {
             phase = if *now == Shutdown::Not { Shutdown::Finishing } else { Shutdown::Killing };
             *now = phase;
         });
-        self.drop_spare();
+        process::drop_spare(&self.shared);
         let supervisors = self.supervisors();
         let mut alive = self.shared.alive.subscribe();
         if phase == Shutdown::Finishing {
@@ -292,18 +294,7 @@ impl Platform {
             }
             supervisor.pump(&mut state);
         }
-        self.drop_spare();
-    }
-
-    fn drop_spare(&self) {
-        let spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(process) = spare {
-            process.switch.kill();
-            self.shared.handle.spawn(async move {
-                let _ = process.started.exit.await;
-                drop(process.alive);
-            });
-        }
+        process::drop_spare(&self.shared);
     }
 
     fn supervisors(&self) -> Vec<Arc<Supervisor>> {

@@ -1,12 +1,13 @@
 //! Calls that code in a worker makes: they come up its socket and go to their endpoint's queue.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::Platform;
+use super::supervisor::Supervisor;
+use super::{EndpointSpec, Platform};
 use crate::requirements::{EnvironmentState, Environments};
 use crate::wire::backend::{Backend, Call, Reply};
 use crate::wire::frame::FROM_WORKER;
@@ -37,10 +38,16 @@ impl Nested {
         }
         self.calls.retain(|_, call| !call.is_finished());
         let (platform, call_id) = (platform.clone(), frame.call_id);
-        let call = Call { head, buffers: frame.buffers };
+        let mut call = Call { head, buffers: frame.buffers };
+        let caller = caller.to_owned();
         let task = tokio::spawn(async move {
             let result = match platform.upgrade() {
-                Some(platform) => platform.call(call).await,
+                Some(platform) => {
+                    if let Some(id) = platform.neighbour(&caller, &call.head.endpoint) {
+                        call.head.endpoint = id;
+                    }
+                    platform.call(call).await
+                }
                 None => Err(ErrorReport::new(Failure::Cancelled, "CancelledError", "the platform is gone")),
             };
             answer(call_id, result, &frames).await;
@@ -144,6 +151,30 @@ async fn answer(call_id: u64, result: Result<Reply, ErrorReport>, frames: &mpsc:
             send(end(&AnswerHead::End, Vec::new()));
         }
         Err(report) => send(failed(report)),
+    }
+}
+
+/// Variables that endpoints of one deployed environment have in common.
+const DEPLOYMENT: [&str; 2] = ["FLASH_APP", "FLASH_ENV"];
+
+impl Platform {
+    /// The ID of the endpoint that code of `caller` knows by `name`: of the same account and
+    /// deployment, by the name that it was declared with. `None` where IDs are names.
+    fn neighbour(&self, caller: &str, name: &str) -> Option<String> {
+        let spec_of = |supervisor: &Supervisor| supervisor.lock().spec.clone();
+        let caller = spec_of(&*self.endpoint(caller)?);
+        if self.endpoint(name).is_some_and(|found| spec_of(&found).account == caller.account) {
+            return None;
+        }
+        let is_meant = |spec: &EndpointSpec| {
+            let declared = spec.env.get("FLASH_RESOURCE_NAME").unwrap_or(&spec.name);
+            spec.account == caller.account
+                && DEPLOYMENT.iter().all(|variable| spec.env.get(*variable) == caller.env.get(*variable))
+                && (declared == name || declared.strip_prefix("live-") == Some(name))
+        };
+        let endpoints: Vec<Arc<Supervisor>> =
+            self.endpoints.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        endpoints.iter().map(|other| spec_of(other)).find(is_meant).map(|spec| spec.id)
     }
 }
 

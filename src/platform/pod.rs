@@ -52,6 +52,11 @@ pub(super) enum Calls {
         /// Port that its health is asked on.
         health: u16,
     },
+    /// By frames, over a socket that it was started with.
+    Frames {
+        /// This server, for what its code calls; `None` where it has no address yet.
+        base_url: Option<String>,
+    },
 }
 
 /// Returns the whole environment of a worker: the least of the shell, `env` of its endpoint, and
@@ -132,6 +137,10 @@ fn pod_variables((endpoint, worker): (&str, &str), calls: &Calls) -> Vec<(&'stat
             ("PORT_HEALTH", health.to_string()),
             ("RUNPOD_ENDPOINT_BASE_URL", format!("{base_url}/v2")),
         ]),
+        Calls::Frames { base_url } => {
+            variables.push(("FLASH_TARGET", "local".to_owned()));
+            variables.extend(base_url.iter().map(|url| ("RUNPOD_ENDPOINT_BASE_URL", format!("{url}/v2"))));
+        }
     }
     variables
 }

@@ -82,6 +82,10 @@ impl Supervisor {
         }
         // One that was told to stop shall notice, and not ask without end.
         let hold = matches!(worker.phase, Phase::Stopping(_) | Phase::Lost).then_some(STOPPING_HOLD);
+        if let Phase::Asleep(_) = worker.phase {
+            // It was stopped by signal while this was on its way.
+            polls.freeze();
+        }
         if wants != Wants::Stops {
             if !holds_jobs {
                 // What it was told to let go, it has let go.
@@ -96,6 +100,7 @@ impl Supervisor {
             if worker.phase == Phase::Starting {
                 self.polling_started(&mut state, number, now);
             }
+            self.stop_drained(&mut state, number, now);
         }
         self.pump(&mut state);
         drop(state);
@@ -130,7 +135,7 @@ impl Supervisor {
     /// An answer did not reach its worker: jobs go back to the queue's head as if never taken.
     pub(super) fn take_back(self: &Arc<Self>, number: u64, answer: Answer) {
         match answer {
-            Answer::Nothing => {}
+            Answer::Nothing | Answer::Asleep => {}
             Answer::Stops(jobs) => {
                 if let Some(polls) = polls_of(&mut self.lock(), number) {
                     polls.stop_jobs(jobs);
@@ -161,12 +166,14 @@ impl Supervisor {
         true
     }
 
-    /// Answers a worker's request with jobs from the queue, as many as it takes.
-    pub(super) fn hand_jobs(&self, state: &mut State, number: u64, now: Moment) {
-        let Some(most) = polls_of(state, number).and_then(|polls| polls.asked()) else { return };
-        let mut jobs = Vec::new();
+    /// Answers a worker's request with jobs from the queue, as many as it takes; returns whether
+    /// anything was taken from the queue.
+    pub(super) fn hand_jobs(&self, state: &mut State, number: u64, now: Moment) -> bool {
+        let Some(most) = polls_of(state, number).and_then(|polls| polls.asked()) else { return false };
+        let (mut jobs, mut was_taken) = (Vec::new(), false);
         while jobs.len() < most {
             let Some(work) = state.queue.pop_front() else { break };
+            was_taken = true;
             let WorkKind::Job { id, .. } = work.kind else {
                 let text =
                     format!("the workers of endpoint `{}` are a command: they take jobs only", self.name);
@@ -176,7 +183,7 @@ impl Supervisor {
             jobs.extend(self.hand_job(state, number, work.key, id, now));
         }
         if jobs.is_empty() {
-            return;
+            return was_taken;
         }
         let unsent = match polls_of(state, number) {
             Some(polls) => polls.answer(Answer::Jobs(jobs)).err(),
@@ -190,6 +197,7 @@ impl Supervisor {
                 }
             }
         }
+        true
     }
 
     fn hand_job(&self, state: &mut State, number: u64, key: u64, id: String, now: Moment) -> Option<Handed> {
@@ -236,15 +244,31 @@ impl Supervisor {
             News::End(change, wants_end) => (change, wants_end),
         };
         polls.held.remove(&key);
-        worker.running.remove(&key);
+        let ended = worker.running.remove(&key);
+        let ran_too_long =
+            ended.and_then(|ended| ended.abandoned).is_some_and(|abandoned| abandoned.is_timeout);
         worker.since = now;
-        if wants_end && worker.phase == Phase::Ready {
+        // It did not let go when it was told to: as on Runpod, the worker of a job that ran too
+        // long is stopped (`platform.md` 4.4).
+        if (wants_end || ran_too_long) && worker.phase == Phase::Ready {
             worker.drain();
         }
+        self.stop_drained(&mut state, number, now);
         state.crashes = 0;
         let is_applied = is_wanted && self.change_job(&mut state, job, change);
         self.pump(&mut state);
         if is_applied { Ok(()) } else { Err(NotHeld) }
+    }
+
+    /// Stops a worker that was to finish what it held, once it has.
+    fn stop_drained(&self, state: &mut State, number: u64, now: Moment) {
+        let stop_at = now + self.shared.options.stop_grace;
+        if let Some(worker) = state.workers.get_mut(&number)
+            && worker.phase == Phase::Draining
+            && worker.running.is_empty()
+        {
+            stop(worker, stop_at);
+        }
     }
 
     /// A worker pings, and lists what it holds.
@@ -268,6 +292,7 @@ impl Supervisor {
         for key in let_go {
             drop_held(&mut state, number, key);
         }
+        self.stop_drained(&mut state, number, now);
         self.pump(&mut state);
     }
 
@@ -284,9 +309,9 @@ impl Supervisor {
     }
 
     /// Gives up jobs that their workers do not show, and workers that are silent.
-    pub(super) fn enforce_pings(&self, state: &mut State, workers: &[u64], now: Moment) {
+    pub(super) fn enforce_pings(&self, state: &mut State, numbers: &[u64], now: Moment) {
         let mut lost = Vec::new();
-        for number in workers {
+        for number in numbers {
             let Some(worker) = state.workers.get(number) else { continue };
             let Link::Polls(polls) = &worker.link else { continue };
             let due = |held: &Held| now >= held.seen + SILENCE;
@@ -311,6 +336,7 @@ impl Supervisor {
             if let Some(Running { target: Target::Job { id, .. }, .. }) = drop_held(state, number, key) {
                 self.lose_job(state, key, &id);
             }
+            self.stop_drained(state, number, now);
         }
     }
 

@@ -55,6 +55,8 @@ pub(super) enum Answer {
     /// Nothing; it may ask again.
     #[default]
     Nothing,
+    /// Nothing: the worker sleeps.
+    Asleep,
     /// Jobs to run.
     Jobs(Vec<Handed>),
     /// IDs of jobs to let go.
@@ -129,6 +131,17 @@ impl Polls {
         for waiting in self.waiting.drain(..) {
             // One whose client left needs no answer.
             let _ = waiting.reply.send(Answer::Nothing);
+        }
+    }
+
+    /// Answers all requests for jobs: the worker sleeps, and asks anew when it wakes.
+    pub(super) fn freeze(&mut self) {
+        let (frozen, kept) =
+            self.waiting.drain(..).partition(|waiting: &Waiting| waiting.wants != Wants::Stops);
+        self.waiting = kept;
+        let frozen: VecDeque<Waiting> = frozen;
+        for waiting in frozen {
+            let _ = waiting.reply.send(Answer::Asleep);
         }
     }
 

@@ -1,12 +1,13 @@
 //! What all endpoints of a platform share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::Platform;
+use super::claims::{Claim, Claims};
 use super::event::{Event, Observer};
 use super::limits::Machine;
 use super::logs::{LogKeeper, Logs};
@@ -36,10 +37,10 @@ pub(super) struct Shared {
     pub(super) shutdown: watch::Sender<Shutdown>,
     /// Worker processes, spare ones included.
     pub(super) alive: watch::Sender<usize>,
-    /// Workers that start or work, of all endpoints.
-    active: AtomicUsize,
-    /// Workers that endpoints want and the machine does not bear.
-    throttled: AtomicUsize,
+    /// What all endpoints have and want of it.
+    pub(super) claims: Claims,
+    /// Whether some endpoint is load-balanced: the spare worker then loads what serves routes, too.
+    pub(super) has_routes: AtomicBool,
     pub(super) spare: Mutex<Option<Process>>,
     pub(super) platform: Weak<Platform>,
     notes: Mutex<Vec<String>>,
@@ -70,8 +71,8 @@ impl Shared {
             capacity: Notify::new(),
             shutdown: watch::Sender::new(Shutdown::Not),
             alive: watch::Sender::new(0),
-            active: AtomicUsize::new(0),
-            throttled: AtomicUsize::new(0),
+            claims: Claims::default(),
+            has_routes: AtomicBool::new(false),
             spare: Mutex::new(None),
             platform,
             notes: Mutex::new(Vec::new()),
@@ -92,30 +93,10 @@ impl Shared {
         *self.base_url.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
     }
 
-    /// Active workers of the other endpoints; `own` is what this one reported last.
-    pub(super) fn active_elsewhere(&self, own: usize) -> usize {
-        self.active.load(Ordering::SeqCst).saturating_sub(own)
-    }
-
-    /// An endpoint's workers became more or less active, or throttled; one that waits for the
-    /// machine is told when there is room.
-    pub(super) fn report(
-        &self,
-        active_before: usize,
-        active: usize,
-        throttled_before: usize,
-        throttled: usize,
-    ) {
-        let change = |counter: &AtomicUsize, before: usize, now: usize| {
-            if now > before {
-                counter.fetch_add(now - before, Ordering::SeqCst);
-            } else {
-                counter.fetch_sub(before - now, Ordering::SeqCst);
-            }
-        };
-        change(&self.active, active_before, active);
-        change(&self.throttled, throttled_before, throttled);
-        if active < active_before && self.throttled.load(Ordering::SeqCst) > 0 {
+    /// An endpoint's workers became more or less active, or throttled; those that wait for the
+    /// machine are told when there may be room.
+    pub(super) fn report(&self, claimant: u64, claim: Claim) {
+        if self.claims.update(claimant, claim) {
             self.capacity.notify_waiters();
         }
     }

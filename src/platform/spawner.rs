@@ -16,6 +16,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::exit::Exit;
+use super::guardian;
 use super::kill::KillSwitch;
 
 /// Variable that names the worker's end of the socket pair.
@@ -95,12 +96,17 @@ fn start(launch: Launch, switch: &Arc<KillSwitch>) -> io::Result<Started> {
     if let Some(socket) = &launch.socket {
         command.env(SOCKET_VARIABLE, socket.as_raw_fd().to_string());
     }
+    let is_command = launch.socket.is_none();
     prepare_child(&mut command, launch.socket.as_ref().map(AsRawFd::as_raw_fd));
     let mut child = command.spawn()?;
     drop(launch.socket);
     let pid = child.id();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     switch.attach(pid);
+    // Our own worker program ends with its socket; what a command started would stay.
+    if is_command && let Err(error) = guardian::guard(pid) {
+        tracing::warn!(%error, "workers may outlive this process if it is killed");
+    }
     let (sender, exit) = oneshot::channel();
     let reaper = Arc::clone(switch);
     thread::Builder::new().name("flash-reaper".to_owned()).stack_size(64 << 10).spawn(move || {
@@ -117,9 +123,12 @@ fn reap(mut child: Child, switch: &KillSwitch) -> Exit {
             waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
         {}
     }
-    switch.reaped(|| match child.wait() {
-        Ok(status) => Exit::from_status(status),
-        Err(_) => Exit::Unknown,
+    switch.reaped(|| {
+        guardian::forget(child.id());
+        match child.wait() {
+            Ok(status) => Exit::from_status(status),
+            Err(_) => Exit::Unknown,
+        }
     })
 }
 

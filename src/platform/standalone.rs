@@ -62,6 +62,8 @@ pub struct StandaloneOptions {
     pub allowed_hosts: Vec<String>,
     /// Whether clients may ask only as often as on Runpod.
     pub limits_rates: bool,
+    /// Most workers at once; cores and memory decide when `None`.
+    pub max_workers: Option<usize>,
     /// Whether it ends when its standard input does: with whoever started it.
     pub follows_stdin: bool,
 }
@@ -115,17 +117,19 @@ async fn run(
     let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
     let state = options.state.as_deref().map(store::open).transpose()?;
     let mut platform_options = PlatformOptions::new(host.clone());
+    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
+    platform_options.environments = Some(Arc::clone(&environments));
     if let Some(state) = &state {
         platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
         platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
     }
+    platform_options.max_workers = options.max_workers;
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
     if options.limits_rates {
         platform_options.rate_limits = RateLimits::Runpod;
     }
     let clock_routes = clock_routes(&mut platform_options);
     let platform = Platform::new(platform_options, Arc::clone(&observer));
-    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     if let Some(folder) = &options.app {
         serve_app(folder, &host, &platform, &environments)?;
     }

@@ -123,6 +123,15 @@ impl Worker {
         }
     }
 
+    /// Whether it can be stopped by signal while it is idle, and go on later as if nothing had been.
+    pub(super) fn can_sleep(&self) -> bool {
+        match &self.link {
+            Link::Frames(_) | Link::Polls(_) => true,
+            // Its health is asked for all the time.
+            Link::Port(_) => false,
+        }
+    }
+
     /// Whether a call can be sent to it now.
     pub(super) fn is_free(&self, capacity: usize) -> bool {
         match &self.link {
@@ -168,7 +177,7 @@ pub(super) struct State {
     pub(super) workers: Workers,
     pub(super) ready: Option<Arc<ReadyHead>>,
     pub(super) failure: Option<LoadFailure>,
-    /// How the last worker that was a command failed, until one works.
+    /// Why its workers fail again and again, until one is ready.
     pub(super) unhealthy: Option<String>,
     /// Workers that died in a row without an answer between.
     pub(super) crashes: u32,
@@ -185,8 +194,8 @@ pub(super) struct State {
     pub(super) throttled: usize,
     /// Workers that were stopped for want of work, the latest last.
     pub(super) resumable: VecDeque<String>,
-    /// Workers that it counts as active in what all endpoints share.
-    pub(super) reported_active: usize,
+    /// Idle workers that get no work while others wait for the machine.
+    pub(super) held_back: usize,
     pub(super) completed: u64,
     pub(super) failed: u64,
     pub(super) retried: u64,
@@ -216,7 +225,7 @@ impl State {
             is_removed: false,
             throttled: 0,
             resumable: VecDeque::new(),
-            reported_active: 0,
+            held_back: 0,
             completed: counts.completed,
             failed: counts.failed,
             retried: counts.retried,
@@ -300,7 +309,8 @@ impl State {
 
     /// The worker that runs a call.
     pub(super) fn worker_of(&mut self, key: u64) -> Option<&mut Worker> {
-        self.workers.values_mut().find(|worker| worker.running.contains_key(&key))
+        let number = self.workers.find(|worker| worker.running.contains_key(&key))?;
+        self.workers.get_mut(&number)
     }
 
     /// The call that runs a job.

@@ -9,11 +9,13 @@ use tokio::sync::Notify;
 
 use super::client_api::Rates;
 use super::clock::Moment;
+use super::process::prepare_for_routes;
 use super::queue::{Abandoned, Target, Work, WorkKind};
 use super::record::Change;
 use super::shared::Shared;
 use super::spec::EndpointSpec;
 use super::state::State;
+use crate::endpoint::EndpointKind;
 use crate::requirements::{EnvironmentState, HostPython};
 use crate::wire::backend::JobView;
 use crate::wire::message::{ErrorReport, Failure};
@@ -24,6 +26,8 @@ pub(super) struct Supervisor {
     pub(super) name: String,
     pub(super) shared: Arc<Shared>,
     pub(super) state: Mutex<State>,
+    /// Its number among those that use the machine.
+    pub(super) claimant: u64,
     /// Whether it is one of an app's, which come and go together.
     pub(super) is_of_app: bool,
     /// What clients asked of it lately.
@@ -35,11 +39,16 @@ impl Supervisor {
     /// Starts to serve an endpoint; jobs of it that the store holds are queued again.
     pub(super) fn new(spec: EndpointSpec, shared: Arc<Shared>, is_of_app: bool) -> Arc<Self> {
         let name = spec.id.clone();
+        if spec.kind == EndpointKind::LoadBalanced {
+            prepare_for_routes(&shared);
+        }
         let state = State::new(spec, Arc::clone(&shared.options.store));
+        let claimant = shared.claims.enter();
         let supervisor = Arc::new(Self {
             name,
             shared,
             state: Mutex::new(state),
+            claimant,
             is_of_app,
             rates: Rates::default(),
             wake: Notify::new(),
@@ -83,6 +92,7 @@ impl Supervisor {
         state.generation += 1;
         state.is_warming = !state.workers.is_empty();
         state.failure = None;
+        state.unhealthy = None;
         state.crashes = 0;
         state.start_not_before = Moment::ZERO;
         tracing::debug!(endpoint = self.name, generation = state.generation, "new generation");
@@ -122,8 +132,8 @@ impl Supervisor {
 
     /// Tells the worker that nobody waits for a call; it is killed if it goes on for too long.
     pub(super) fn release(&self, state: &mut State, key: u64, is_timeout: bool) {
-        let kill_at = self.now() + self.shared.options.cancel_grace;
         let Some(worker) = state.worker_of(key) else { return };
+        let kill_at = self.now() + self.shared.options.cancel_grace + worker.farewell();
         if let Some(running) = worker.running.get_mut(&key)
             && running.abandoned.is_none()
         {
@@ -290,6 +300,9 @@ fn waiting_for(state: &State, host: &HostPython) -> Option<String> {
         _ if state.spec.workers.max == 0 => Some("the endpoint may have no workers (max is 0)".to_owned()),
         _ if state.unhealthy.is_some() => state.unhealthy.clone(),
         _ if starting > 0 => Some("a worker is starting".to_owned()),
+        _ if state.unhealthy.is_some() => {
+            state.unhealthy.as_ref().map(|reason| format!("its workers fail and are tried again: {reason}"))
+        }
         _ if state.throttled > 0 => Some("the machine bears no further worker".to_owned()),
         _ => None,
     }
@@ -307,10 +320,15 @@ pub(super) fn stopping_report(name: &str, is_removed: bool) -> ErrorReport {
 
 /// Ticks when time, the environment or the machine's capacity ask for it.
 async fn keep_time(weak: Weak<Supervisor>) {
+    let mut is_due = false;
     loop {
         let Some(supervisor) = weak.upgrade() else { return };
         let shared = Arc::clone(&supervisor.shared);
+        // Before the tick: what happens from now on is heard.
         let capacity = shared.capacity.notified();
+        if is_due {
+            supervisor.tick();
+        }
         let (wake_at, environment) = {
             let state = supervisor.lock();
             if state.is_removed && state.workers.is_empty() {
@@ -333,12 +351,11 @@ async fn keep_time(weak: Weak<Supervisor>) {
             }
             std::future::pending::<()>().await;
         };
-        tokio::select! {
-            () = time => {}
-            () = roused => continue,
-            () = capacity => {}
-            () = installed => {}
-        }
-        supervisor.tick();
+        is_due = tokio::select! {
+            () = time => true,
+            () = roused => false,
+            () = capacity => true,
+            () = installed => true,
+        };
     }
 }

@@ -15,10 +15,10 @@ use super::ends::End;
 use super::event::Event;
 use super::exit::Exit;
 use super::kill::KillSwitch;
-use super::launch::{directory, endpoint_variables};
+use super::launch::{directory, endpoint_variables, is_alone};
 use super::nested::Nested;
 use super::output::{Tail, read_lines};
-use super::process::{Process, refill_spare, start, take_spare};
+use super::process::{Process, refill_spare, start, start_alone, take_spare};
 use super::shared::Shared;
 use super::spec::EndpointSpec;
 use super::supervisor::Supervisor;
@@ -68,6 +68,10 @@ pub(super) async fn run_worker(supervisor: Arc<Supervisor>, mut plan: Plan) {
 
 /// Takes the spare process where it fits, else starts one.
 async fn obtain(shared: &Arc<Shared>, plan: &Plan) -> std::io::Result<Process> {
+    if is_alone(&plan.load) {
+        let worker = (plan.id.as_str(), &plan.load);
+        return start_alone(shared, &plan.interpreter, &plan.spec, worker, Arc::clone(&plan.switch)).await;
+    }
     let fits = plan.interpreter.is_host && plan.spec.env.is_empty();
     if let Some(process) = fits.then(|| take_spare(shared)).flatten() {
         return Ok(process);
@@ -83,7 +87,7 @@ async fn run_process(
     queued: mpsc::UnboundedReceiver<Frame>,
     tail: &Arc<Tail>,
 ) -> String {
-    let Process { started, end, stream, switch, kills_before, alive } = process;
+    let Process { started, end, stream, switch, kills_before, alive, home } = process;
     // A spare process brings its own switch: the endpoint's kills it from now on.
     if !Arc::ptr_eq(&switch, &plan.switch) {
         plan.switch.follow(&switch);
@@ -131,6 +135,7 @@ async fn run_process(
         }
     }
     drop(alive);
+    drop(home);
     match broken {
         Some(WireError::Malformed { reason }) => {
             format!("sent what is not a frame ({reason}) and was killed")

@@ -45,8 +45,8 @@ pub(super) struct Counts {
     pub(super) running: usize,
     /// Those that use a core: all but those that wait for work.
     pub(super) active: usize,
-    /// Those of older generations.
-    pub(super) old: usize,
+    /// Those of older generations, and those that finish what they hold.
+    pub(super) leaving: usize,
     /// Those that sleep.
     pub(super) asleep: usize,
 }
@@ -89,6 +89,11 @@ impl Workers {
     pub(super) fn remove(&mut self, number: &u64) -> Option<Worker> {
         self.changed.insert(*number);
         self.all.remove(number)
+    }
+
+    /// Returns the number of the first worker that `is_it` accepts.
+    pub(super) fn find(&self, is_it: impl Fn(&Worker) -> bool) -> Option<u64> {
+        self.all.iter().find(|(_, worker)| is_it(worker)).map(|(number, _)| *number)
     }
 
     pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &Worker> {
@@ -174,9 +179,11 @@ impl Workers {
         self.counts
     }
 
-    /// The worker with a free place and the least to do.
-    pub(super) fn free(&self) -> Option<u64> {
-        self.free.first().map(|(_, number)| *number)
+    /// The worker with a free place and the least to do; only one that works already where the
+    /// others are to stay idle.
+    pub(super) fn free(&self, is_busy_one: bool) -> Option<u64> {
+        let least = usize::from(is_busy_one);
+        self.free.range((least, 0)..).next().map(|(_, number)| *number)
     }
 
     pub(super) fn idle(&self) -> &Idle {
@@ -218,7 +225,7 @@ impl Counts {
         change(&mut self.ready, by.ready);
         change(&mut self.running, by.running);
         change(&mut self.active, by.active);
-        change(&mut self.old, by.old);
+        change(&mut self.leaving, by.leaving);
         change(&mut self.asleep, by.asleep);
     }
 }
@@ -234,7 +241,7 @@ fn note(worker: &Worker, terms: &Terms, now: Moment) -> Note {
             ready: usize::from(is_ready),
             running: if is_ready || is_starting { worker.running.len() } else { 0 },
             active: usize::from(is_active),
-            old: usize::from(!is_current),
+            leaving: usize::from(!is_current || worker.phase == Phase::Draining),
             asleep: usize::from(matches!(worker.phase, Phase::Asleep(_))),
         },
         free: (is_ready && worker.is_free(terms.capacity)).then_some(worker.running.len()),

@@ -64,6 +64,17 @@ impl Environments {
         Self::with(host, mode, reporter, settings, None)
     }
 
+    /// As [`Environments::new`], with a cache folder of its own.
+    #[cfg(test)]
+    pub fn with_cache(
+        host: HostPython,
+        mode: DepsMode,
+        reporter: Arc<dyn Reporter>,
+        cache: &Path,
+    ) -> Arc<Self> {
+        Self::with(host, mode, reporter, IndexSettings::read(None), Some(Cache::at(cache)))
+    }
+
     fn with(
         host: HostPython,
         mode: DepsMode,

@@ -18,7 +18,7 @@ const MINIMUM: (u32, u32, u32) = (0, 7, 0);
 
 /// Variables that would make `uv` look at another interpreter or project than the one it is told,
 /// and credentials that builds of packages have no business with.
-const REMOVED: [&str; 12] = [
+const REMOVED: [&str; 13] = [
     "VIRTUAL_ENV",
     "CONDA_PREFIX",
     "PYTHONHOME",
@@ -31,6 +31,7 @@ const REMOVED: [&str; 12] = [
     "UV_WORKING_DIR",
     "RUNPOD_API_KEY",
     "RUNPOD_AI_API_KEY",
+    "FLASH_PLATFORM_TOKEN",
 ];
 
 /// A usable `uv`.

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -119,6 +121,10 @@ async fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Listeners> {
     }
 }
 
+/// Marks a request that came over TLS.
+#[derive(Debug, Clone, Copy)]
+pub struct Secure;
+
 /// Serves until `stop` says so, then lets requests in flight end. Returns when the last
 /// connection is closed.
 pub async fn serve(listeners: Listeners, app: Arc<dyn Answer>, stop: watch::Receiver<bool>) {
@@ -182,7 +188,7 @@ async fn welcome(
 ) {
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return converse(stream, peer, app, stop).await };
+    let Some(tls) = tls else { return converse(stream, peer, app, false, stop).await };
     let greeting = async {
         let mut first = [0];
         if stream.peek(&mut first).await.ok()? == 0 {
@@ -198,10 +204,10 @@ async fn welcome(
         Ok(Some(TLS_HANDSHAKE)) => {
             // A handshake that fails concerns its client alone.
             if let Ok(Ok(stream)) = timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-                converse(stream, peer, app, stop).await;
+                converse(stream, peer, app, true, stop).await;
             }
         }
-        Ok(Some(_)) => converse(stream, peer, app, stop).await,
+        Ok(Some(_)) => converse(stream, peer, app, false, stop).await,
         Ok(None) | Err(_) => {}
     }
 }
@@ -210,10 +216,14 @@ async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     app: Arc<dyn Answer>,
+    is_secure: bool,
     mut stop: watch::Receiver<bool>,
 ) {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let app = Arc::clone(&app);
+        if is_secure {
+            request.extensions_mut().insert(Secure);
+        }
         async move { Ok::<_, std::convert::Infallible>(app.answer(request, peer).await) }
     });
     let connection = http1::Builder::new()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib.util
 import os
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -66,6 +67,18 @@ def prepare() -> None:
         finally:
             sys.path.remove(parent)
 
+
+def show_volume(folder: str) -> None:
+    """Let the endpoint's network volume be where it belongs; before any thread runs."""
+    spec = importlib.util.spec_from_file_location("flash_volume", os.path.join(HERE, "volume.py"))
+    if spec is not None and spec.loader is not None:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.show(folder)
+
+
+if __name__ == "__main__" and "FLASH_VOLUME" in os.environ:
+    show_volume(os.environ.pop("FLASH_VOLUME"))
 
 prepare()
 

@@ -156,7 +156,11 @@ class Live:
 
     async def _aside(self, job: Callable[[], Any]) -> Any:
         """Run ``job`` where no event loop runs: on the main thread, or in a thread of its own."""
-        run = partial(contextvars.copy_context().run, _outcome, job)
+        context = contextvars.copy_context()
+
+        def run() -> tuple[Any, BaseException | None]:
+            return context.run(_outcome, job)
+
         loop = asyncio.get_running_loop()
         if self._has_main:
             future = loop.create_future()
@@ -177,10 +181,7 @@ class Live:
     def _prepare(self, request: FunctionRequest, response: dict[str, Any]) -> Callable[[], Any]:
         with self._lock:
             self._modules.show(request.modules)
-            if request.is_class:
-                target = self._method(request, response)
-            else:
-                target = defined(request)
+            target = self._method(request, response) if request.is_class else defined(request)
             positional, named = request.arguments()
         return partial(target, *positional, **named)
 

@@ -75,6 +75,10 @@ class Worker:
             return 0
         from . import calls, loader
 
+        if head["source"]["kind"] in ("live", "artifact"):
+            from .packages import bring_bundled
+
+            bring_bundled(self.link)
         started = time.perf_counter()
         try:
             program = loader.load(head)

@@ -7,13 +7,17 @@ import os
 import site
 import sys
 import threading
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING
 
 from .report import RefusedError, failure
 
 if TYPE_CHECKING:
     from runpod_flash._core import WorkerLink
+
+#: What the worker images bring beside our own runtime (`wire.md` D 7): shipped code counts on it,
+#: calls of other endpoints above all.
+BUNDLED = frozenset({"aiohttp", "httpx", "requests", "runpod"})
 
 
 class Packages:
@@ -39,11 +43,45 @@ class Packages:
             self._known.add(key)
 
 
+class BundledFinder:
+    """Finds what the official images bring when nothing else does: it is installed the first time."""
+
+    def __init__(self, link: WorkerLink) -> None:
+        self._link = link
+        self._folders: dict[str, str | None] = {}
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return where ``name`` is; submodules are found through their package."""
+        if path is not None or name not in BUNDLED:
+            return None
+        if name not in self._folders:
+            self._folders[name] = None  # Not again, should it fail.
+            try:
+                python = self._link.environment([name])
+            except OSError as error:
+                print(f"flash: {name}, which Runpod's images bring, cannot be installed: {error}", file=sys.stderr)
+                return None
+            folder = self._folders[name] = packages_of(python)
+            # What it needs itself.
+            sys.path.append(folder)
+        folder_or_none = self._folders[name]
+        return PathFinder.find_spec(name, [folder_or_none]) if folder_or_none else None
+
+
+def bring_bundled(link: WorkerLink) -> None:
+    """Let code import what the official images bring."""
+    sys.meta_path.append(BundledFinder(link))
+
+
+def packages_of(python: str) -> str:
+    """Return the folder of the packages of an environment."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return os.path.join(os.path.dirname(os.path.dirname(python)), "lib", version, "site-packages")
+
+
 def add(python: str) -> None:
     """Put the packages of the environment that has this interpreter first on the search path."""
-    scripts = os.path.dirname(python)
-    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    folder = os.path.join(os.path.dirname(scripts), "lib", version, "site-packages")
+    scripts, folder = os.path.dirname(python), packages_of(python)
     before = list(sys.path)
     if folder in before:
         return

@@ -15,6 +15,7 @@ use super::Management;
 use super::error::ManagementError;
 use crate::platform::access::Caller;
 use crate::platform::standalone::ACCOUNT;
+use crate::server::listen::Secure;
 
 /// Largest body: a manifest of a large app.
 const BODY_LIMIT: usize = 16 << 20;
@@ -64,7 +65,10 @@ impl Management {
         let named = parts.uri.authority().map(http::uri::Authority::as_str);
         let host = named.or_else(|| parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()));
         match host {
-            Some(host) => format!("{}://{host}", parts.uri.scheme_str().unwrap_or("http")),
+            Some(host) => {
+                let is_secure = parts.extensions.get::<Secure>().is_some();
+                format!("{}://{host}", if is_secure { "https" } else { "http" })
+            }
             None => self.options.url.clone(),
         }
     }

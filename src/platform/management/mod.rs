@@ -15,6 +15,8 @@ mod login;
 mod model;
 mod problem;
 mod registries;
+mod rest_v1;
+mod rest_v1_resources;
 mod rest_v2;
 mod rest_v2_resources;
 mod serve;
@@ -96,6 +98,8 @@ impl Management {
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .merge(graphql::router())
+            .merge(rest_v1::router())
+            .merge(rest_v1_resources::router())
             .merge(rest_v2::router())
             .merge(rest_v2_resources::router())
             .merge(uploads::router())

@@ -255,14 +255,26 @@ impl Writer {
 
     /// Whether the disk has no room for so many bytes and what must stay free.
     fn is_short_of(&mut self, bytes: u64) -> bool {
-        let Some(folder) = self.reserve.parent() else { return false };
-        let Ok(disk) = rustix::fs::statvfs(folder) else { return false };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let needed = MARGIN.saturating_add(bytes.saturating_mul(2));
+        let Some(mut free) = self.free_bytes() else { return false };
+        if free < needed {
+            // What was forgotten has left free pages in the file and in its log.
+            let vacuum = format!("PRAGMA incremental_vacuum({FREE_PAGES}); PRAGMA wal_checkpoint(TRUNCATE)");
+            if let Err(error) = self.connection.execute_batch(&vacuum) {
+                tracing::debug!(%error, "free pages could not be given back");
+            }
+            free = self.free_bytes().unwrap_or(free);
+        }
         if !self.has_reserve && free > needed.saturating_add(MARGIN) {
             self.fill_reserve();
         }
         free < needed
+    }
+
+    /// What is free on the disk, where the system says it.
+    fn free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(self.reserve.parent()?).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn fill_reserve(&mut self) {

@@ -91,16 +91,25 @@ async fn job_that_runs_too_long_times_out_and_its_worker_is_replaced() {
 
 #[tokio::test]
 async fn job_beside_one_that_times_out_goes_back_to_the_queue() {
-    let endpoint = with_concurrency(
-        EndpointSpec { execution_timeout: Some(Duration::from_millis(300)), ..spec("e") },
-        2,
-    );
-    let fixture = Fixture::new(vec![endpoint]);
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("hung");
+    let limit = Duration::from_mins(1);
+    let endpoint = with_concurrency(EndpointSpec { execution_timeout: Some(limit), ..spec("e") }, 2);
+    let clock = Arc::new(ManualClock::new());
+    let options = PlatformOptions { clock: Arc::clone(&clock) as _, ..options() };
+    let grace = options.cancel_grace;
+    let fixture = Fixture::with(options, vec![endpoint]);
     let hanging = fixture.submit("e", "hang", json!(null)).await;
     fixture.started("e", &hanging).await;
-    tokio::time::sleep(Duration::from_millis(250)).await;
-    let beside = fixture.submit("e", "sleep", json!(270)).await;
+    clock.advance(limit / 2);
+    let beside = fixture.submit("e", "hang_once", json!(marker)).await;
+    // On a worker is not enough: it must have begun to hang.
+    while !marker.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    clock.advance(limit / 2);
     assert_eq!(fixture.finished("e", &hanging).await.status, JobStatus::TimedOut);
+    clock.advance(grace);
     let beside = fixture.finished("e", &beside).await;
     assert_eq!((beside.status, beside.retries), (JobStatus::Completed, 1));
 }

@@ -190,9 +190,19 @@ fn call(link: &Link, frame: &Frame) {
             }
             link.json(id, &json!("survived"));
         }
+        "hang_once" => {
+            if std::fs::File::create_new(input.as_str().unwrap()).is_ok() {
+                thread::sleep(Duration::from_hours(1));
+            }
+            link.json(id, &json!("survived"));
+        }
         "garbage" => {
             use std::io::Write;
             link.socket.lock().unwrap().write_all(&[7; 100]).unwrap();
+        }
+        "system_exit" => {
+            let report = ErrorReport::new(Failure::Raised, "SystemExit", "the function called sys.exit(3)");
+            link.answer(id, &AnswerHead::Failed(Box::new(report)), Vec::new());
         }
         "raise" => link.fail(id, Failure::Raised, "boom"),
         "pid" => link.json(id, &json!(std::process::id())),

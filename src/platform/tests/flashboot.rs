@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::platform::polls::{Answer, Wants};
 
 fn with_flashboot(spec: EndpointSpec) -> EndpointSpec {
     EndpointSpec { flashboot: true, ..spec }
@@ -120,4 +121,40 @@ async fn sleeping_worker_that_is_killed_is_noticed_and_the_next_call_gets_anothe
     fixture.log.until_event("end", is_stopped).await;
     let other = fixture.call("e", "pid", json!(null)).await.unwrap();
     assert_ne!(other, json!(pid));
+}
+
+#[tokio::test]
+async fn command_that_sleeps_has_its_requests_answered_and_gets_a_job_when_it_wakes() {
+    let endpoint = with_workers(super::commands::script("e", "sleep 100"), 0, 1);
+    let (fixture, clock) = manual(vec![with_flashboot(endpoint)]);
+    fixture.platform.listens_at("http://127.0.0.1:9");
+    let endpoint = fixture.platform.endpoint("e").unwrap();
+    fixture.platform.warm("e");
+    let pid = async {
+        loop {
+            let pid = endpoint.lock().workers.get(&1).and_then(|worker| worker.switch.pid());
+            if let Some(pid) = pid {
+                return u64::from(pid);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let pid = tokio::time::timeout(PATIENCE, pid).await.unwrap();
+    let mut poll = endpoint.open_poll(1, Wants::Jobs(1), false).unwrap();
+    clock.advance(Duration::from_secs(61));
+    endpoint.tick();
+    assert!(matches!(poll.answered().await, Answer::Asleep));
+    stopped(pid).await;
+    // One that was on its way when the worker was stopped.
+    let mut late = endpoint.open_poll(1, Wants::Jobs(1), false).unwrap();
+    assert!(matches!(late.answered().await, Answer::Asleep));
+    // Longer than silence is borne from one that is awake.
+    clock.advance(Duration::from_mins(5));
+    endpoint.tick();
+    let id = fixture.submit("e", "", json!({"a": 1})).await;
+    assert_ne!(state_of(pid), Some('T'));
+    let mut next = endpoint.open_poll(1, Wants::Jobs(1), false).unwrap();
+    let Answer::Jobs(jobs) = next.answered().await else { panic!("no job") };
+    assert_eq!(jobs[0].id, id);
+    assert_eq!(fixture.log.count(|event| matches!(event, Event::WorkerStarting { .. })), 1);
 }

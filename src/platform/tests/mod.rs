@@ -11,6 +11,7 @@ mod http;
 mod jobs;
 mod logs;
 mod openai;
+mod policy;
 mod rates;
 mod requeue;
 mod scaling;

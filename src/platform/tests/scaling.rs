@@ -183,3 +183,48 @@ async fn workers_are_listed_with_their_state() {
     let workers = fixture.platform.workers("e").unwrap();
     assert!(workers[0].is_stale && !workers[1].is_stale, "{workers:?}");
 }
+
+#[tokio::test]
+async fn endpoint_that_is_busy_gives_way_to_one_that_waits_for_the_machine() {
+    let options = PlatformOptions { max_workers: Some(4), ..options() };
+    let fixture = Fixture::with(options, ["a", "b"].map(|name| with_workers(spec(name), 0, 4)).to_vec());
+    let is_over = std::cell::Cell::new(false);
+    // There is always more to do than its workers can take.
+    let busy = futures_util::future::join_all((0..8).map(|_| async {
+        while !is_over.get() {
+            fixture.call("a", "sleep", json!(20)).await.unwrap();
+        }
+    }));
+    let waiting = async {
+        let ready = |events: &[Event]| events.iter().filter(|event| is_ready(event)).count() == 4;
+        fixture.log.until("four workers", ready).await;
+        let calls = (0..60).map(|_| fixture.call("b", "sleep", json!(20)));
+        let results = futures_util::future::join_all(calls).await;
+        is_over.set(true);
+        results
+    };
+    let (_, results) = tokio::join!(busy, waiting);
+    assert!(results.into_iter().all(|result| result.is_ok()));
+    let is_second =
+        |event: &Event| matches!(event, Event::WorkerStarting { endpoint, .. } if endpoint == "b");
+    // Its first worker starts whatever the machine bears, the second by the other's giving way.
+    assert!(fixture.log.count(is_second) == 2, "{}", fixture.log.count(is_second));
+}
+
+#[tokio::test]
+async fn spare_worker_is_replaced_once_an_endpoint_has_routes() {
+    let options = PlatformOptions { warm_spare: true, ..options() };
+    let fixture = Fixture::with(options, vec![spec("e")]);
+    let has_spare = || fixture.platform.shared.spare.lock().unwrap().is_some();
+    let until_spare = async || {
+        while !has_spare() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    until_spare().await;
+    fixture.platform.put(EndpointSpec { kind: EndpointKind::LoadBalanced, ..spec("routes") });
+    until_spare().await;
+    let preload = fixture.call("e", "variables", json!(["FLASH_WORKER_PRELOAD"])).await.unwrap();
+    assert!(preload.to_string().contains("runpod_flash.worker.http"), "{preload}");
+    fixture.platform.shutdown(Duration::ZERO).await;
+}

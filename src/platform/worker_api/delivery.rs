@@ -19,7 +19,7 @@ use crate::wire::job::json_string;
 /// Answers a worker's request.
 pub(super) fn deliver(supervisor: Arc<Supervisor>, worker: u64, answer: Answer, is_batch: bool) -> Response {
     let text = match &answer {
-        Answer::Nothing => Vec::new(),
+        Answer::Nothing | Answer::Asleep => Vec::new(),
         Answer::Stops(jobs) => json!({ "jobsToStop": jobs }).to_string().into_bytes(),
         Answer::Jobs(jobs) => jobs_json(jobs, is_batch),
     };

@@ -87,6 +87,8 @@ fn answer_with(worker: &KnownWorker, poll: Poll, answer: Answer, is_batch: bool)
     drop(poll);
     match answer {
         Answer::Nothing => no_content(),
+        // As Runpod answers one whose state is frozen (`platform.md` 4.3).
+        Answer::Asleep => Refusal::bad_request("the worker sleeps").into_response(),
         answer => deliver(Arc::clone(&worker.supervisor), worker.number, answer, is_batch),
     }
 }

@@ -25,7 +25,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use self::error::QueryError;
+pub(super) use self::objects::{compute_type, scaler_value};
 use self::plan::{Plan, PlanField};
+pub(super) use self::query::no_pods;
 use self::schema::{base_name, schema};
 use super::Management;
 use super::caller::{Session, Unauthorized, read_body};

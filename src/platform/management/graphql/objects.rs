@@ -62,7 +62,7 @@ pub(super) fn endpoint(state: &State, endpoint: &Endpoint) -> Value {
     })
 }
 
-pub(in crate::platform::management) fn type_name(kind: EndpointType) -> &'static str {
+fn type_name(kind: EndpointType) -> &'static str {
     match kind {
         EndpointType::Queue => "QB",
         EndpointType::LoadBalanced => "LB",

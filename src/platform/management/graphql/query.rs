@@ -119,7 +119,7 @@ pub(super) fn of_user(
 }
 
 /// Pods are machines of their own, which this machine is not.
-pub(super) fn no_pods() -> ManagementError {
+pub(in crate::platform::management) fn no_pods() -> ManagementError {
     ManagementError::Unsupported("pods cannot run on this machine: it serves endpoints only".to_owned())
 }
 

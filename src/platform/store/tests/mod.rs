@@ -1,6 +1,9 @@
 //! Tests of the stores: both do the same, and the durable one survives.
 
 mod folder;
+mod full;
+mod killed;
+mod measure;
 mod same;
 
 use std::time::Duration;

@@ -1,0 +1,17 @@
+"""An official worker that fails in the ways that a handler can."""
+
+import runpod
+
+
+def handler(job):
+    wanted = job["input"]
+    do = wanted.get("do", "raise") if isinstance(wanted, dict) else "raise"
+    if do == "error":
+        return {"error": "custom", "x": 1}
+    if do == "object":
+        return {"error": {"code": 7}}
+    raise ValueError("boom é")
+
+
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler})
