@@ -11,6 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 OFFICIAL := 1.21.0
+OFFICIAL_JS := 1.1.2
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src templates assets -type f 2>/dev/null)
 # Tests that wait on processes overlap well; more than four only slow each other down.
 PYTEST_JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
@@ -44,6 +45,11 @@ help: ## Show this list
 	$(UV) pip install --quiet --python .venv-official/bin/python runpod-flash==$(OFFICIAL)
 	@touch $@
 
+# The official JavaScript client, where there is a Node.js to run it.
+.venv-official-node/.installed:
+	npm install --silent --no-audit --no-fund --prefix .venv-official-node runpod-sdk@$(OFFICIAL_JS)
+	@touch $@
+
 build: .venv/.built ## Build the package into .venv
 
 run: build ## Serve examples/ and print the first call to make
@@ -56,7 +62,7 @@ test: test-rust test-python ## Build, then run all Rust and Python tests
 test-rust:
 	cargo test --no-default-features --quiet
 
-test-python: build .venv-official/.installed
+test-python: build .venv-official/.installed $(if $(shell command -v npm),.venv-official-node/.installed)
 	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup $(PYTEST)
 
 lint: lint-rust lint-python ## Check format, clippy, ruff, mypy, pyright and cargo-deny
@@ -104,4 +110,4 @@ docs: build ## Regenerate generated pages; build the Rust docs
 	cargo doc --quiet --no-deps --no-default-features --document-private-items
 
 clean: ## Remove everything that was built
-	rm -rf target .venv .venv-official .venv-bench python/runpod_flash/*.so
+	rm -rf target .venv .venv-official .venv-official-node .venv-bench python/runpod_flash/*.so

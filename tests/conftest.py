@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from platform_support import Endpoint, Node, Official, Platform, Scripted, platform_process
+from platform_support import HANDLERS, Endpoint, Node, Official, Platform, Scripted, platform_process
 from support import FLASH, MARK, Project, Serve, clean_environment, end_marked, find_chromium
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -122,7 +122,7 @@ def official() -> Path:
 @pytest.fixture(scope="session")
 def platform(session_environment: dict[str, str]) -> Iterator[Platform]:
     """One `flash platform`, shared by the tests of a test process: each makes endpoints of its own."""
-    with platform_process(session_environment) as process:
+    with platform_process(session_environment, "--app", HANDLERS / "app") as process:
         yield process
 
 
@@ -171,8 +171,10 @@ def node(session_environment: dict[str, str]) -> Node:
     program = shutil.which("node")
     if program is None:
         pytest.skip("Node.js is not installed (Debian: apt-get install nodejs npm)")
-    modules = REPOSITORY / ".venv-official" / "node"
-    assert (modules / "node_modules" / "runpod-sdk").is_dir(), "runpod-sdk is not installed: make .venv-official/.node"
+    modules = REPOSITORY / ".venv-official-node"
+    assert (modules / "node_modules" / "runpod-sdk").is_dir(), (
+        "runpod-sdk is not installed: make .venv-official-node/.installed"
+    )
     return Node(program, modules, session_environment)
 
 

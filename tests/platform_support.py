@@ -295,7 +295,7 @@ class Endpoint:
     def key(self) -> str:
         """The endpoint's own key (`aiKey`)."""
         data = self.platform.graphql("query { myself { endpoints { id aiKey } } }", token=self.token)
-        return next(found["aiKey"] for found in data["myself"]["endpoints"] if found["id"] == self.id)
+        return next(str(found["aiKey"]) for found in data["myself"]["endpoints"] if found["id"] == self.id)
 
     def workers(self) -> Any:
         """Return the endpoint's workers, as the management API lists them."""

@@ -100,7 +100,7 @@ def test_29_official_python_stream_ends_with_all_chunks(
     client: str, platform: Platform, official_python: Official, official_endpoint: Callable[..., Endpoint]
 ) -> None:
     endpoint = official_endpoint("generator")
-    for wanted, status in (({"count": 4, "pause": 0.1}, "COMPLETED"), ({"count": 4, "fail_after": 2}, "FAILED")):
+    for wanted, status in (({"count": 4, "seconds": 0.1}, "COMPLETED"), ({"count": 4, "fail_after": 2}, "FAILED")):
         items, ended = official_python.script(platform, client, platform.token, endpoint.id, json.dumps(wanted))
         expected = wanted.get("fail_after", 4)
         assert [item["number"] for item in items] == list(range(int(expected)))

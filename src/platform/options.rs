@@ -131,7 +131,7 @@ impl PlatformOptions {
             cancel_grace: Duration::from_secs(3),
             stop_grace: Duration::from_secs(3),
             load_retry_pause: Duration::from_secs(5),
-            result_limit_mib: 32,
+            result_limit_mib: 20,
             request_wait: Duration::from_mins(2),
         }
     }

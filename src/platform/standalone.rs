@@ -42,9 +42,6 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long answers may take to reach their clients once the workers are gone.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
-/// How long the last changes may take to reach the disk.
-const LAST_CHANGES: Duration = Duration::from_secs(3);
-
 /// What `flash platform` is asked for.
 #[derive(Debug, Clone)]
 pub struct StandaloneOptions {
@@ -203,8 +200,8 @@ async fn run(
         () = signals.next() => platform.shutdown(Duration::ZERO).await,
     }
     if let Some(state) = &state {
-        // With a full disk it may never be; the next start goes by what is stored.
-        let _ = tokio::time::timeout(LAST_CHANGES, state.store.settled()).await;
+        // With a full disk not all of it is stored; the next start goes by what is.
+        state.store.close();
     }
     Ok(())
 }

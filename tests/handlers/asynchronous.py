@@ -9,9 +9,9 @@ import runpod
 async def handler(job):
     wanted = job["input"]
     do = wanted.get("do") if isinstance(wanted, dict) else None
-    if do == "sleep":
-        await asyncio.sleep(wanted["seconds"])
-    elif do == "raise":
+    if isinstance(wanted, dict):
+        await asyncio.sleep(wanted.get("seconds", 0))
+    if do == "raise":
         raise ValueError("boom é")
     return {"echo": wanted, "pid": os.getpid()}
 

@@ -12,7 +12,7 @@ def handler(job):
         if number == wanted.get("fail_after"):
             raise ValueError("boom é")
         yield {"number": number, "echo": wanted}
-        time.sleep(wanted.get("pause", 0))
+        time.sleep(wanted.get("seconds", 0))
 
 
 if __name__ == "__main__":

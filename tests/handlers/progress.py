@@ -12,11 +12,11 @@ def handler(job):
     runpod.serverless.progress_update(job, "p0")
     time.sleep(0.2)
     runpod.serverless.progress_update(job, {"at": 1, "echo": wanted})
-    gate = wanted.get("until") if isinstance(wanted, dict) else None
+    gate = wanted.get("until")
     while gate and not Path(gate).exists():
         time.sleep(0.02)
     if gate is None:
-        time.sleep(0.2)
+        time.sleep(wanted.get("seconds", 0.2))
     runpod.serverless.progress_update(job, "late")
     return {"echo": wanted, "pid": os.getpid()}
 

@@ -9,17 +9,17 @@ import runpod
 def handler(job):
     wanted = job["input"]
     do = wanted.get("do") if isinstance(wanted, dict) else None
-    if do == "sleep":
-        time.sleep(wanted["seconds"])
-    elif do == "raise":
+    if isinstance(wanted, dict):
+        time.sleep(wanted.get("seconds", 0))
+    if do == "raise":
         raise ValueError("boom é")
-    elif do == "return":
+    if do == "return":
         return wanted["value"]
-    elif do == "nan":
+    if do == "nan":
         return {"value": float("nan")}
-    elif do == "large":
+    if do == "large":
         return "x" * wanted["size"]
-    elif do == "exit":
+    if do == "exit":
         os._exit(3)
     elif do == "environment":
         return dict(os.environ)

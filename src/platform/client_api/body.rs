@@ -67,6 +67,23 @@ pub(in crate::platform) async fn read_body(
     Ok(read.freeze())
 }
 
+/// Reads a body that nobody wants, within the same limits.
+pub(super) async fn discard(mut body: Body, clock: &dyn Clock) {
+    let mut seen = 0usize;
+    let mut end = clock.sleep_until(clock.now().saturating_add(WHOLE));
+    while seen <= DISCARD_LIMIT {
+        let mut silent = clock.sleep_until(clock.now().saturating_add(SILENCE));
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            () = &mut silent => return,
+            () = &mut end => return,
+        };
+        let Some(Ok(frame)) = frame else { return };
+        seen = seen.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+    }
+}
+
 fn too_slow() -> Refusal {
     Refusal::new(StatusCode::REQUEST_TIMEOUT, "bad request: body: it took too long to arrive").and_close()
 }

@@ -7,6 +7,7 @@ pub(super) mod admission;
 pub(super) mod body;
 mod endpoint;
 mod jobs;
+mod leftover;
 mod logs;
 mod openai;
 mod rates;
@@ -18,10 +19,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, get, post};
 use serde_json::json;
 
 use self::admission::Admitted;
+pub(super) use self::logs::log_events;
 pub(super) use self::rates::Rates;
 use self::refusal::Refusal;
 use super::Platform;
@@ -45,6 +48,7 @@ pub(super) fn router(platform: Arc<Platform>) -> Router {
         .route("/v2/{endpoint}", any(no_route))
         .route("/v2/{endpoint}/", any(no_route))
         .route("/v2/{endpoint}/{*rest}", any(no_route))
+        .layer(from_fn_with_state(Arc::clone(&platform), leftover::take_in))
         .with_state(platform)
 }
 

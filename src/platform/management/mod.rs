@@ -19,6 +19,7 @@ mod rest_v1;
 mod rest_v1_resources;
 mod rest_v2;
 mod rest_v2_resources;
+mod rest_v2_workers;
 mod serve;
 mod templates;
 mod time;
@@ -102,6 +103,7 @@ impl Management {
             .merge(rest_v1_resources::router())
             .merge(rest_v2::router())
             .merge(rest_v2_resources::router())
+            .merge(rest_v2_workers::router())
             .merge(uploads::router())
             .merge(login::router())
             .merge(accounts::router())

@@ -93,7 +93,7 @@ pub(super) fn template_json(template: &Template) -> Value {
         "containerDiskInGb": template.container_disk_gb,
         "containerRegistryAuthId": Some(&template.registry_id).filter(|id| !id.is_empty()),
         "dockerEntrypoint": [],
-        "dockerStartCmd": Some(&template.docker_args).filter(|arguments| !arguments.is_empty()).into_iter().collect::<Vec<_>>(),
+    "dockerStartCmd": template.docker_args.split_whitespace().collect::<Vec<_>>(),
         "env": env_json(template),
         "ports": list_of(&template.ports),
         "readme": template.readme,

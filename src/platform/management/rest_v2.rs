@@ -17,7 +17,6 @@ use super::model::{Endpoint, EndpointType, FlashBoot, ScalerType, State, Templat
 use super::problem::{Problem, created, method_not_allowed, no_content, ok};
 use super::templates::TemplateChange;
 use super::{Management, time};
-use crate::platform::health::{WorkerStatus, WorkerView};
 
 type Answer = Result<Response, Problem>;
 
@@ -26,8 +25,6 @@ pub(super) fn router() -> Router<Arc<Management>> {
     Router::new()
         .route("/v2/serverless", get(list).post(create).fallback(method_not_allowed))
         .route("/v2/serverless/{id}", get(show).patch(change).delete(delete).fallback(method_not_allowed))
-        .route("/v2/serverless/{id}/workers", get(workers).fallback(method_not_allowed))
-        .route("/v2/serverless/{id}/releases", get(releases).fallback(method_not_allowed))
 }
 
 async fn list(session: Session, Shared(management): Shared<Arc<Management>>) -> Answer {
@@ -78,72 +75,6 @@ async fn delete(
 ) -> Answer {
     management.change(|state| state.delete_endpoint(&session.account, &id)).await?;
     Ok(no_content())
-}
-
-async fn workers(
-    session: Session,
-    Shared(management): Shared<Arc<Management>>,
-    Path(id): Path<String>,
-) -> Answer {
-    let state = management.state();
-    let endpoint = find(&state.endpoints, &session.account, &id)?;
-    let image = state.templates.get(&endpoint.template_id).map_or("", |template| &template.image);
-    let views = management.platform.workers(&id).unwrap_or_default();
-    let count = |status: WorkerStatus| views.iter().filter(|view| view.status == status).count();
-    let summary = json!({
-        "running": count(WorkerStatus::Running),
-        "idle": count(WorkerStatus::Idle),
-        "initializing": count(WorkerStatus::Initializing),
-        "throttled": count(WorkerStatus::Throttled),
-        "unhealthy": count(WorkerStatus::Unhealthy),
-        "total": views.len(),
-    });
-    let now = management.now();
-    let workers: Vec<Value> = views.iter().map(|view| worker_json(view, endpoint, image, now)).collect();
-    Ok(ok(&json!({ "workers": workers, "summary": summary, "endpointVersion": endpoint.version })))
-}
-
-fn worker_json(view: &WorkerView, endpoint: &Endpoint, image: &str, now: u64) -> Value {
-    let started = view.started.and_then(|started| u64::try_from(started.as_millis()).ok());
-    let mut worker = json!({
-        "id": view.id,
-        "status": status_name(view.status),
-        "isStale": view.is_stale,
-        "version": if view.is_stale { endpoint.version.saturating_sub(1) } else { endpoint.version },
-        "gpuCount": if endpoint.instance_ids.is_empty() { endpoint.gpu_count } else { 0 },
-        "image": image,
-        "uptimeSeconds": started.map_or(0, |started| now.saturating_sub(started) / 1000),
-        "gpuTypeId": null,
-        "dataCenterId": null,
-    });
-    if let Some(reason) = &view.reason {
-        worker["reason"] = reason.as_str().into();
-    }
-    worker
-}
-
-fn status_name(status: WorkerStatus) -> &'static str {
-    match status {
-        WorkerStatus::Initializing => "INITIALIZING",
-        WorkerStatus::Idle | WorkerStatus::Asleep => "IDLE",
-        WorkerStatus::Running => "RUNNING",
-        WorkerStatus::Throttled => "THROTTLED",
-        WorkerStatus::Unhealthy => "UNHEALTHY",
-        WorkerStatus::Stopping => "STOPPING",
-    }
-}
-
-async fn releases(
-    session: Session,
-    Shared(management): Shared<Arc<Management>>,
-    Path(id): Path<String>,
-) -> Answer {
-    let state = management.state();
-    let endpoint = find(&state.endpoints, &session.account, &id)?;
-    let image = state.templates.get(&endpoint.template_id).map_or("", |template| &template.image);
-    // Only the release that is served is kept.
-    let release = json!({ "version": endpoint.version, "image": image, "isCurrent": true });
-    Ok(ok(&json!({ "releases": [release], "pagination": { "hasNextPage": false } })))
 }
 
 pub(super) async fn parse(body: Body) -> Result<Value, Problem> {

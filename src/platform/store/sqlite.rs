@@ -33,12 +33,22 @@ pub struct SqliteStore {
     pub(super) core: Arc<Core>,
     pub(super) path: PathBuf,
     readers: Mutex<Vec<Connection>>,
-    pub(super) writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl SqliteStore {
     pub(super) fn new(core: Arc<Core>, path: PathBuf, writer: JoinHandle<()>) -> Self {
-        Self { core, path, readers: Mutex::default(), writer: Some(writer) }
+        Self { core, path, readers: Mutex::default(), writer: Mutex::new(Some(writer)) }
+    }
+
+    /// Brings what is left to the disk and ends the writer; nothing new is taken any more.
+    pub fn close(&self) {
+        self.core.lock().is_closing = true;
+        self.core.work.notify_one();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
     }
 
     /// Reads from the database.
@@ -100,11 +110,7 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        self.core.lock().is_closing = true;
-        self.core.work.notify_one();
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        self.close();
     }
 }
 
@@ -116,7 +122,13 @@ impl JobStore for SqliteStore {
     fn accept(&self, job: JobRecord) -> BoxFuture<'_, Result<(), StoreError>> {
         let (done, stored) = oneshot::channel();
         let job = StoredJob { number: 0, place: 0, record: job };
-        self.core.lock().accepts.push(Accept { job, done });
+        {
+            let mut live = self.core.lock();
+            // Else it is dropped with its sender, which is the refusal.
+            if !live.is_closing {
+                live.accepts.push(Accept { job, done });
+            }
+        }
         self.core.work.notify_one();
         Box::pin(async move { stored.await.unwrap_or_else(|_| Err(closed())) })
     }
@@ -402,7 +414,12 @@ impl SqliteStore {
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         let (done, stored) = oneshot::channel();
         let change = DocumentChange { kind: kind.to_owned(), id: id.to_owned(), json, done };
-        self.core.lock().documents.push(change);
+        {
+            let mut live = self.core.lock();
+            if !live.is_closing {
+                live.documents.push(change);
+            }
+        }
         self.core.work.notify_one();
         Box::pin(async move { stored.await.unwrap_or_else(|_| Err(closed())) })
     }

@@ -50,6 +50,16 @@ async fn route_without_or_with_a_wrong_token_is_401_before_the_body() {
 }
 
 #[tokio::test]
+async fn refused_client_gets_to_read_the_answer_however_much_it_sends() {
+    let server = server().await;
+    let body = vec![b'x'; 15 << 20];
+    for (path, expected) in [("/v2/one/run", 401), ("/v2/one/nothing", 401), ("/v2/one/health", 401)] {
+        let (status, answer) = server.send_with("POST", path, "", &body).await;
+        assert_eq!((status, answer), (expected, json!({"error": "unauthorized"})), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn account_token_and_endpoint_key_open_bare_and_as_bearer() {
     let server = server().await;
     for token in ["first-token", "one-key"] {

@@ -1,5 +1,7 @@
 //! A full disk: new jobs are refused, what is stored stays whole, and it goes on once there is space.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "told to the test that started it")]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

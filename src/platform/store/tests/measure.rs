@@ -1,5 +1,7 @@
 //! Figures: `cargo test --no-default-features measure_store -- --ignored --nocapture`.
 
+#![expect(clippy::print_stdout, reason = "the output of a measurement")]
+
 use std::sync::Arc;
 use std::time::Instant;
 
