@@ -23,8 +23,9 @@ use super::body::RequestBody;
 use super::console::{Console, RequestLog};
 use super::describe::Descriptions;
 use super::table::{Found, Table, Target, method_name};
-use super::{answer, balanced, openapi, pages, queue};
+use super::{answer, openapi, pages, queue};
 use crate::endpoint::EndpointKind;
+use crate::platform::balance::frames;
 use crate::project::Project;
 use crate::server::Answer;
 use crate::server::guard::{Guard, request_host};
@@ -223,8 +224,7 @@ impl App {
         peer: SocketAddr,
         log: &mut RequestLog,
     ) -> Response<Body> {
-        match balanced::forward(self.backend.as_ref(), endpoint, prefix, parts, body, peer.to_string()).await
-        {
+        match frames::forward(self.backend.as_ref(), endpoint, prefix, parts, body, peer.to_string()).await {
             Ok(response) => response,
             Err(report) => {
                 log.job.failed = Some(error_text(&report));

@@ -5,7 +5,6 @@
 
 mod answer;
 mod app;
-mod balanced;
 mod body;
 mod console;
 mod describe;

@@ -257,7 +257,7 @@ impl Supervisor {
                 AnswerHead::Failed(report) => Some(Delivery::Piece(pieces, Err(*report))),
                 _ => None,
             },
-            Target::Nobody => None,
+            Target::Lease | Target::Nobody => None,
         };
         self.pump(&mut state);
         Ok(delivery)
@@ -283,7 +283,9 @@ impl Supervisor {
             || (worker.phase == Phase::Lost && worker.running.is_empty())
             || worker.generation != state.generation && worker.running.is_empty();
         let was_meant = !is_unhealthy && (was_stopped || is_command && has_left && was_ready);
-        if !was_meant {
+        if was_meant {
+            state.remember_stopped(&worker);
+        } else {
             let was_starting = worker.phase == Phase::Starting;
             let when = if was_starting { " before it had loaded its code" } else { "" };
             let text = format!("a worker of endpoint `{}` {reason}{when}", self.name);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::balance::REQUEST_TIMEOUT;
 use super::callable::resolve;
 use super::claims::Claim;
 use super::clock::Moment;
@@ -13,7 +14,7 @@ use super::record::Change;
 use super::spec::Runtime;
 use super::state::{Link, Phase, State, Worker};
 use super::supervisor::{Supervisor, stopping_report};
-use crate::endpoint::JobStatus;
+use crate::endpoint::{EndpointKind, JobStatus};
 use crate::requirements::EnvironmentState;
 use crate::wire::backend::JobRequest;
 use crate::wire::message::{CallHead, ErrorReport, Failure, Input};
@@ -21,8 +22,6 @@ use crate::wire::{Frame, FrameKind};
 
 /// How long a job may run when nothing says it, as on Runpod.
 const EXECUTION_TIMEOUT: Duration = Duration::from_mins(10);
-/// How long a request to a load-balanced endpoint may take, as on Runpod.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(330);
 
 impl Supervisor {
     /// Does everything that can be done now.
@@ -35,6 +34,7 @@ impl Supervisor {
         self.enforce_deadlines(state, now);
         self.end_sleep(state, now);
         self.dispatch(state, now);
+        self.resume_workers(state, now);
         if self.scale(state, now) {
             self.dispatch(state, now);
         }
@@ -61,7 +61,10 @@ impl Supervisor {
             let Some(number) = state.workers.free(self.is_over_share(state)) else { break };
             let polls =
                 state.workers.get(&number).is_some_and(|worker| matches!(worker.link, Link::Polls(_)));
-            if polls {
+            if state.spec.kind == EndpointKind::LoadBalanced {
+                let Some((number, work)) = state.next_assignment(number) else { break };
+                self.assign(state, number, work, now);
+            } else if polls {
                 if !self.hand_jobs(state, number, now) {
                     break;
                 }
@@ -141,7 +144,7 @@ impl Supervisor {
             let is_removed = state.is_removed;
             let refused = state.queue.take_calls(|work| match &work.kind {
                 WorkKind::Call { call, .. } => is_removed || call.head.chain.is_empty(),
-                WorkKind::Job { .. } | WorkKind::Http { .. } => true,
+                WorkKind::Job { .. } | WorkKind::Http { .. } | WorkKind::Lease { .. } => true,
             });
             for work in refused {
                 self.fail(state, work, &report);
@@ -152,15 +155,7 @@ impl Supervisor {
                 self.end_waiting(state, &Change::Cancelled);
             }
         }
-        while let Some(Work { kind: WorkKind::Http { give_up, .. }, .. }) = state.queue.front() {
-            if *give_up > now {
-                break;
-            }
-            if let Some(work) = state.queue.pop_front() {
-                let text = format!("no workers available for endpoint `{}`", self.name);
-                self.fail(state, work, &ErrorReport::new(Failure::TimedOut, "NoWorkersAvailable", text));
-            }
-        }
+        self.refuse_requests(state, now);
     }
 
     /// Ends work that no worker holds.
@@ -171,6 +166,7 @@ impl Supervisor {
             }
             WorkKind::Call { reply, .. } => drop(reply.send(Err(report.clone()))),
             WorkKind::Http { reply, .. } => drop(reply.send(Err(report.clone()))),
+            WorkKind::Lease { reply, .. } => drop(reply.send(Err(report.clone()))),
         }
     }
 
@@ -228,6 +224,12 @@ impl Supervisor {
                 Phase::Starting if now >= worker.since + init_timeout => {
                     format!("did not load its code within {init_timeout:?} and was killed")
                 }
+                Phase::Ready
+                    if worker.ailing.as_ref().is_some_and(|(since, _)| now >= *since + init_timeout) =>
+                {
+                    let reason = worker.ailing.as_ref().map_or("", |(_, reason)| reason.as_str());
+                    format!("was not well for {init_timeout:?} ({reason}) and was killed")
+                }
                 Phase::Stopping(kill_at) if now >= kill_at => "did not stop and was killed".to_owned(),
                 Phase::Ready | Phase::Draining if worker.running.values().any(timed_out) => {
                     "did not stop a call that had run too long and was killed".to_owned()
@@ -283,7 +285,7 @@ impl Supervisor {
                     drop(guard);
                 });
             }
-            Target::Job { .. } | Target::Nobody => {}
+            Target::Job { .. } | Target::Lease | Target::Nobody => {}
         }
     }
 
@@ -327,6 +329,16 @@ impl Supervisor {
             WorkKind::Call { call, reply } => {
                 let frame = Frame::new(FrameKind::Call, work.key, &call.head, call.buffers);
                 (Target::Call(reply), set, frame)
+            }
+            WorkKind::Lease { reply, .. } => {
+                if worker.grant(number, reply)
+                    && let Some(worker) = state.workers.get_mut(&number)
+                {
+                    let limit = Duration::MAX;
+                    let running = Running { target: Target::Lease, deadline: None, limit, abandoned: None };
+                    worker.running.insert(work.key, running);
+                }
+                return;
             }
             WorkKind::Http { request, reply, .. } => {
                 let head = CallHead {

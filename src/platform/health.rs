@@ -46,6 +46,7 @@ impl Worker {
         match self.phase {
             _ if self.unhealthy.is_some() => WorkerStatus::Unhealthy,
             Phase::Starting => WorkerStatus::Initializing,
+            Phase::Ready if self.ailing.is_some() => WorkerStatus::Unhealthy,
             Phase::Ready | Phase::Draining if !self.running.is_empty() => WorkerStatus::Running,
             Phase::Ready => WorkerStatus::Idle,
             Phase::Asleep(_) => WorkerStatus::Asleep,
@@ -72,7 +73,11 @@ impl State {
             status: worker.status(),
             is_stale: worker.generation != self.generation,
             started: Some(worker.started),
-            reason: worker.unhealthy.clone().or_else(|| worker.killed_because.clone()),
+            reason: worker
+                .unhealthy
+                .clone()
+                .or_else(|| worker.killed_because.clone())
+                .or_else(|| worker.ailing.as_ref().map(|(_, reason)| reason.clone())),
         });
         let failed = self.trouble().map(|reason| WorkerView {
             id: "unhealthy".to_owned(),

@@ -9,6 +9,7 @@ mod adjustable;
 mod answers;
 pub mod app;
 mod artifact;
+pub mod balance;
 mod callable;
 mod claims;
 mod client_api;
@@ -392,9 +393,10 @@ impl Backend for Platform {
                 let text = format!("endpoint `{endpoint}` has a queue, not routes");
                 return Err(ErrorReport::new(Failure::NotFound, "NotFoundError", text));
             }
-            let give_up = supervisor.now().saturating_add(self.shared.options.request_wait);
+            let affinity = balance::affinity_of(&request.head);
+            let give_up = supervisor.patience(&affinity);
             let request = Box::new(request);
-            ask(supervisor, |reply| WorkKind::Http { request, reply, give_up }).await
+            ask(supervisor, |reply| WorkKind::Http { request, reply, affinity, give_up }).await
         })
     }
 

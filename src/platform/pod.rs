@@ -49,6 +49,8 @@ pub(super) enum Calls {
         base_url: String,
         /// Port that it is to listen on.
         port: u16,
+        /// Port that its health is asked on.
+        health: u16,
     },
     /// By frames, over a socket that it was started with.
     Frames {
@@ -130,9 +132,9 @@ fn pod_variables((endpoint, worker): (&str, &str), calls: &Calls) -> Vec<(&'stat
                 ("RUNPOD_ENDPOINT_BASE_URL", format!("{base_url}/v2")),
             ]);
         }
-        Calls::Listens { base_url, port } => variables.extend([
+        Calls::Listens { base_url, port, health } => variables.extend([
             ("PORT", port.to_string()),
-            ("PORT_HEALTH", port.to_string()),
+            ("PORT_HEALTH", health.to_string()),
             ("RUNPOD_ENDPOINT_BASE_URL", format!("{base_url}/v2")),
         ]),
         Calls::Frames { base_url } => {

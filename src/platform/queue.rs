@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::balance::{Affinity, Granted};
 use super::clock::Moment;
 use super::store::{JobStore, WaitingJob};
 use crate::wire::backend::{Call, HttpReply, HttpRequest, Reply};
@@ -32,7 +33,9 @@ pub(super) enum WorkKind {
     /// A call of this process tree.
     Call { call: Box<Call>, reply: ReplySender<Reply> },
     /// A request to a load-balanced endpoint; it waits until `give_up` at most.
-    Http { request: Box<HttpRequest>, reply: ReplySender<HttpReply>, give_up: Moment },
+    Http { request: Box<HttpRequest>, reply: ReplySender<HttpReply>, affinity: Affinity, give_up: Moment },
+    /// A place on a worker that listens, for a request that does not go through here.
+    Lease { reply: ReplySender<Granted>, affinity: Affinity, give_up: Moment },
 }
 
 impl Work {
@@ -181,8 +184,9 @@ impl Queue {
         Some(work)
     }
 
-    pub(super) fn front(&self) -> Option<&Work> {
-        self.items.front()
+    /// Returns what waits here, the first first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Work> {
+        self.items.iter()
     }
 
     /// Removes the first item that `is_it` accepts.
@@ -286,6 +290,8 @@ pub(super) enum Target {
     Http(ReplySender<HttpReply>),
     /// An HTTP client that reads the body.
     Body(mpsc::Sender<Result<Bytes, ErrorReport>>, oneshot::Sender<()>),
+    /// A request that its proxy carries.
+    Lease,
     /// Nobody any more.
     Nobody,
 }

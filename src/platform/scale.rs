@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::answers::START_ATTEMPTS;
 use super::clock::Moment;
-use super::queue::{Work, WorkKind};
 use super::scaler::decide;
 use super::shared::Shutdown;
 use super::state::State;
@@ -125,9 +124,7 @@ impl Supervisor {
         if !state.queue.is_empty() || state.spec.workers.min > 0 {
             moments.push(state.start_not_before);
         }
-        if let Some(Work { kind: WorkKind::Http { give_up, .. }, .. }) = state.queue.front() {
-            moments.push(*give_up);
-        }
+        moments.extend(state.next_give_up());
         // What was due and is still there waits for something else than time.
         moments.into_iter().filter(|moment| *moment > now).min()
     }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::adjustable::{self, AdjustableClock};
 use super::app;
+use super::balance;
 use super::clock::Clock;
 use super::error::StandaloneError;
 use super::front::{Front, RUNPOD_HOSTS};
@@ -149,6 +150,7 @@ async fn run(
             served_hosts: &RUNPOD_HOSTS,
             token: None,
         },
+        platform: Arc::clone(&platform),
         router: platform.router().merge(management.router()).merge(clock_routes),
     });
     let (stop, stopping) = watch::channel(false);
@@ -272,6 +274,7 @@ fn serve_app(
 /// Checks who calls and hands requests on.
 struct Gate {
     guard: Guard,
+    platform: Arc<Platform>,
     router: Router,
 }
 
@@ -279,14 +282,18 @@ impl Answer for Gate {
     fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        _peer: SocketAddr,
+        peer: SocketAddr,
     ) -> BoxFuture<'static, Response<Body>> {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             if let Err(refusal) = self.guard.check(&parts) {
                 return *refusal;
             }
+            let route = balance::route(&parts);
             let request = Request::from_parts(parts, Body::new(body));
+            if let Some(route) = route {
+                return balance::serve(&self.platform, route, request, peer).await;
+            }
             match TowerToHyperService::new(self.router.clone()).call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::balance;
 use super::clock::Moment;
 use super::command::{CommandPlan, run_command};
 use super::kill::KillSwitch;
@@ -28,8 +29,19 @@ impl Supervisor {
 
     /// Starts a worker.
     pub(super) fn start_worker(self: &Arc<Self>, state: &mut State, interpreter: Interpreter, now: Moment) {
-        let number = state.next_worker;
         let id = format!("w{}", &uuid::Uuid::new_v4().simple().to_string()[..13]);
+        self.start_worker_as(state, id, interpreter, now);
+    }
+
+    /// Starts a worker of this ID.
+    pub(super) fn start_worker_as(
+        self: &Arc<Self>,
+        state: &mut State,
+        id: String,
+        interpreter: Interpreter,
+        now: Moment,
+    ) {
+        let number = state.next_worker;
         let switch = Arc::new(KillSwitch::default());
         let link = match &state.spec.runtime {
             Runtime::Flash(flash) => {
@@ -57,7 +69,13 @@ impl Supervisor {
                     }
                 };
                 let calls = match &link {
-                    Link::Port(address) => Calls::Listens { base_url, port: address.port() },
+                    Link::Port(address) => {
+                        let health = health_address(*address, &state.spec.env);
+                        let path = state.spec.env.get("HEALTH_CHECK_PATH").cloned();
+                        let watching = balance::watch(Arc::downgrade(self), number, health, path);
+                        self.shared.handle.spawn(watching);
+                        Calls::Listens { base_url, port: address.port(), health: health.port() }
+                    }
                     Link::Polls(polls) => Calls::Polls { base_url, token: polls.token.clone() },
                     Link::Frames(_) => return,
                 };
@@ -87,6 +105,7 @@ impl Supervisor {
                 started: now,
                 since: now,
                 ready: None,
+                ailing: None,
                 killed_because: None,
                 unhealthy: None,
             },
@@ -100,6 +119,13 @@ fn command_link(kind: EndpointKind, now: Moment) -> io::Result<Link> {
         EndpointKind::LoadBalanced => free_address().map(Link::Port),
         _ => Ok(Link::Polls(Polls::new(now))),
     }
+}
+
+/// Where a command is asked whether it is well: a port of its own where its variables name one.
+fn health_address(address: SocketAddr, env: &BTreeMap<String, String>) -> SocketAddr {
+    let port = |name: &str| env.get(name).map_or("80", |port| port.trim());
+    let is_apart = env.contains_key("PORT_HEALTH") && port("PORT_HEALTH") != port("PORT");
+    if is_apart { free_address().unwrap_or(address) } else { address }
 }
 
 /// A loopback port that nobody listens on now.

@@ -1,6 +1,6 @@
 //! The state of one endpoint; [`super::supervisor`] changes it, always under one lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +72,8 @@ pub(super) struct Worker {
     /// Since when it is in its phase, or idle.
     pub(super) since: Moment,
     pub(super) ready: Option<Arc<ReadyHead>>,
+    /// Since when its health check has failed, and how.
+    pub(super) ailing: Option<(Moment, String)>,
     /// Why it was killed from here; says more than the signal.
     pub(super) killed_because: Option<String>,
     /// Why it cannot work, as it said or as its silence says.
@@ -133,9 +135,10 @@ impl Worker {
     /// Whether a call can be sent to it now.
     pub(super) fn is_free(&self, capacity: usize) -> bool {
         match &self.link {
-            Link::Frames(_) => self.phase == Phase::Ready && self.running.len() < capacity,
+            Link::Frames(_) | Link::Port(_) => {
+                self.phase == Phase::Ready && self.ailing.is_none() && self.running.len() < capacity
+            }
             Link::Polls(polls) => self.phase == Phase::Ready && polls.is_asking(),
-            Link::Port(_) => false,
         }
     }
 
@@ -149,11 +152,12 @@ impl Worker {
         let calls = self.running.values().flat_map(|running| {
             [running.deadline, running.abandoned.map(|abandoned| abandoned.kill_at)].into_iter().flatten()
         });
+        let ailing = self.ailing.as_ref().map(|(since, _)| since.saturating_add(init_timeout));
         let silence = match &self.link {
             Link::Polls(polls) => polls.held.values().map(|held| held.seen + SILENCE).min(),
             Link::Frames(_) | Link::Port(_) => None,
         };
-        phase.into_iter().chain(calls).chain(silence)
+        phase.into_iter().chain(ailing).chain(calls).chain(silence)
     }
 }
 
@@ -188,6 +192,8 @@ pub(super) struct State {
     pub(super) is_warming: bool,
     pub(super) is_removed: bool,
     pub(super) throttled: usize,
+    /// Workers that were stopped for want of work, the latest last.
+    pub(super) resumable: VecDeque<String>,
     /// Idle workers that get no work while others wait for the machine.
     pub(super) held_back: usize,
     pub(super) completed: u64,
@@ -218,6 +224,7 @@ impl State {
             is_warming: false,
             is_removed: false,
             throttled: 0,
+            resumable: VecDeque::new(),
             held_back: 0,
             completed: counts.completed,
             failed: counts.failed,

@@ -1,6 +1,7 @@
 //! Tests of the platform with real processes, sockets and signals.
 
 mod access;
+mod balance;
 mod calls;
 mod commands;
 mod crashes;

@@ -1,4 +1,4 @@
-//! Requests for load-balanced endpoints, forwarded as they came.
+//! Requests for load-balanced endpoints of our own worker program, forwarded in frames.
 
 use std::io;
 
@@ -20,7 +20,7 @@ const HOP_BY_HOP: [HeaderName; 4] =
 
 /// Forwards a request to an endpoint's worker; the answer streams, and is given up when its
 /// reader goes away.
-pub(super) async fn forward(
+pub async fn forward(
     backend: &dyn Backend,
     endpoint: &str,
     prefix: &str,
