@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 
 use super::answer;
 
@@ -30,6 +30,15 @@ const COOKIE: &str = "flash_token";
 impl Guard {
     /// Refuses a request that must not be served.
     pub fn check(&self, parts: &Parts) -> Result<(), Box<Response<Body>>> {
+        let hosts = parts.headers.get_all(header::HOST).iter().count();
+        let needs_host = parts.version == Version::HTTP_11 && parts.uri.authority().is_none();
+        if hosts > 1 || needs_host && hosts == 0 {
+            // Who stands between may read the other one (RFC 9112, 3.2).
+            return Err(Box::new(answer::detail(
+                StatusCode::BAD_REQUEST,
+                "a request names exactly one host",
+            )));
+        }
         let host = request_host(parts);
         if let Some(host) = &host
             && !self.accepts(host)
@@ -172,6 +181,8 @@ mod tests {
     }
 
     #[rstest]
+    #[case(&[], 400)]
+    #[case(&[("host", "localhost"), ("host", "localhost")], 400)]
     #[case(&[("host", "localhost:8888")], 200)]
     #[case(&[("host", "api.localhost")], 200)]
     #[case(&[("host", "127.0.0.1:1")], 200)]
