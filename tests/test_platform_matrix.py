@@ -40,7 +40,7 @@ def run_client(request: pytest.FixtureRequest, platform: Platform) -> Callable[.
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-@pytest.mark.parametrize("kind", map(grouped, OURS + OFFICIAL))
+@pytest.mark.parametrize("kind", [grouped(kind) for kind in OURS + OFFICIAL])
 def test_client_with_worker(
     kind: str,
     client: str,
