@@ -206,7 +206,9 @@ def test_57_killed_worker_loses_its_job_at_once(platform: Platform, official_pyt
     endpoint.wait_for(job, "IN_PROGRESS")
 
     def group(command: str) -> list[int]:
-        return [pid for pid, line in platform.processes().items() if command in line]
+        mine = f"RUNPOD_ENDPOINT_ID={endpoint.id}".encode()
+        running = [pid for pid, line in platform.processes().items() if command in line]
+        return [pid for pid in running if mine in Path(f"/proc/{pid}/environ").read_bytes()]
 
     # The heartbeat is a child of its own, which outlives the main process.
     both = until(lambda: len(found := group("handlers/sync.py")) >= 2 and found)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 import runpod
 
@@ -10,6 +11,8 @@ async def handler(job):
     wanted = job["input"]
     do = wanted.get("do") if isinstance(wanted, dict) else None
     if isinstance(wanted, dict):
+        if "touch" in wanted:
+            Path(wanted["touch"]).touch()
         await asyncio.sleep(wanted.get("seconds", 0))
     if do == "raise":
         raise ValueError("boom é")
