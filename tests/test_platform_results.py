@@ -244,6 +244,7 @@ def test_59_stop_signal_comes_once_and_to_the_owner(clocked: Platform, scripted:
     first, second = endpoint.run(1), endpoint.run(2)
     owned = owner.take_batch(2).json()
     assert [job["id"] for job in owned] == [first, second]
+    clocked.advance(1)  # they have begun: it is not said again
     foreign = clocked.later(other.stops)
     endpoint.cancel(first)
     endpoint.cancel(second)

@@ -40,19 +40,24 @@ pub(super) fn env(arguments: EnvArgs, printer: Printer) -> ExitStatus {
             printer.data(&written(&client_variables(&running), arguments.shell));
             ExitStatus::Success
         }
-        Err(Refusal { text, hint }) => {
-            printer.error(&text);
-            printer.hint(&hint);
-            ExitStatus::Failure
-        }
+        Err(refusal) => refusal.print(printer),
     }
 }
 
 /// Why there is nothing to print.
 #[derive(Debug, PartialEq, Eq)]
-struct Refusal {
+pub(super) struct Refusal {
     text: String,
     hint: String,
+}
+
+impl Refusal {
+    /// Tells it.
+    pub(super) fn print(&self, printer: Printer) -> ExitStatus {
+        printer.error(&self.text);
+        printer.hint(&self.hint);
+        ExitStatus::Failure
+    }
 }
 
 fn refuse(text: impl Into<String>, hint: impl Into<String>) -> Refusal {
@@ -60,7 +65,11 @@ fn refuse(text: impl Into<String>, hint: impl Into<String>) -> Refusal {
 }
 
 /// Finds the platform that is meant.
-fn choose(found: Vec<Running>, url: Option<String>, token: Option<String>) -> Result<Running, Refusal> {
+pub(super) fn choose(
+    found: Vec<Running>,
+    url: Option<String>,
+    token: Option<String>,
+) -> Result<Running, Refusal> {
     let given = |value: Option<String>| value.filter(|value| !value.trim().is_empty());
     let (url, token) = (given(url), given(token));
     let mut running = if let Some(url) = url {

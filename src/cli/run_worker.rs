@@ -2,18 +2,20 @@
 
 use tokio::runtime::Builder;
 
+use super::platform_env::choose;
 use super::{ExitStatus, Printer};
 use crate::platform::provision::{WorkerRequest, provision};
+use crate::platform::running::Running;
 
 /// Arguments of `flash platform run-worker`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunWorkerArgs {
-    /// Address of the platform.
-    #[arg(long, env = "FLASH_PLATFORM_URL", default_value = "http://localhost:8890", hide_env_values = true)]
-    url: String,
-    /// Token that the platform printed.
+    /// Address of the platform; needed where several run.
+    #[arg(long, env = "FLASH_PLATFORM_URL", hide_env_values = true)]
+    url: Option<String>,
+    /// Token to call with; the platform's own when it is not given.
     #[arg(long, env = "FLASH_PLATFORM_TOKEN", hide_env_values = true)]
-    token: String,
+    token: Option<String>,
     /// Name of the endpoint; it is made when there is none.
     #[arg(long, value_name = "NAME")]
     endpoint: String,
@@ -43,9 +45,13 @@ pub(super) fn run_worker(arguments: RunWorkerArgs, printer: Printer) -> ExitStat
             return ExitStatus::Failure;
         }
     };
+    let running = match choose(Running::list(), arguments.url, arguments.token) {
+        Ok(running) => running,
+        Err(refusal) => return refusal.print(printer),
+    };
     let request = WorkerRequest {
-        url: arguments.url,
-        token: arguments.token,
+        url: running.url,
+        token: running.token,
         endpoint: arguments.endpoint,
         workers: arguments.workers,
         least: arguments.min_workers,

@@ -143,6 +143,9 @@ pub enum StandaloneError {
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The token could not be kept with the state.
+    #[error("cannot keep the token")]
+    Token(#[from] StoreError),
     /// The async runtime could not start.
     #[error("cannot start the server's threads")]
     Runtime(#[source] io::Error),
@@ -178,6 +181,7 @@ impl StandaloneError {
             Self::Server(error) => Some(error.hint()),
             Self::State(error) => error.hint(),
             Self::Runtime(_)
+            | Self::Token(_)
             | Self::Scratch(_)
             | Self::Management(_)
             | Self::App { .. }

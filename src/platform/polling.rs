@@ -212,7 +212,7 @@ impl Supervisor {
         let deadline = now.checked_add(limit);
         worker.running.insert(key, Running { target, deadline, limit, abandoned: None });
         if let Link::Polls(polls) = &mut worker.link {
-            polls.held.insert(key, Held { job: id.clone(), seen: now, was_listed: false });
+            polls.held.insert(key, Held::new(id.clone(), now));
         }
         let request = job.request;
         Some(Handed { key, id, input: request.input, webhook: request.webhook, s3_config: request.s3_config })
@@ -312,6 +312,9 @@ impl Supervisor {
     pub(super) fn enforce_pings(&self, state: &mut State, numbers: &[u64], now: Moment) {
         let mut lost = Vec::new();
         for number in numbers {
+            if let Some(polls) = polls_of(state, *number) {
+                polls.repeat_stops(now);
+            }
             let Some(worker) = state.workers.get(number) else { continue };
             let Link::Polls(polls) = &worker.link else { continue };
             let due = |held: &Held| now >= held.seen + SILENCE;

@@ -1,6 +1,7 @@
 //! What is known of one worker that asks for its work by HTTP (`platform.md` 2).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -31,6 +32,20 @@ pub(super) struct Held {
     pub(super) seen: Moment,
     /// Whether a ping has listed it.
     pub(super) was_listed: bool,
+    /// From when on it has surely begun.
+    pub(super) begun: Moment,
+    /// When it is to be told to let go once more.
+    pub(super) repeat_stop: Option<Moment>,
+}
+
+/// How long an official worker may take to begin a job that it got; until then it does not know
+/// the job when it is told to let it go, and forgets that it was told.
+const BEGINNING: Duration = Duration::from_secs(1);
+
+impl Held {
+    pub(super) fn new(job: String, now: Moment) -> Self {
+        Self { job, seen: now, was_listed: false, begun: now + BEGINNING, repeat_stop: None }
+    }
 }
 
 /// What a request waits for.
@@ -161,6 +176,29 @@ impl Polls {
                 Ok(()) | Err(_) => return,
             }
         }
+    }
+
+    /// Tells the worker to let the job of a call go; again once it has begun, if it has not yet.
+    pub(super) fn stop_call(&mut self, key: u64, now: Moment) {
+        let Some(held) = self.held.get_mut(&key) else { return };
+        held.repeat_stop = (now < held.begun).then_some(held.begun);
+        let job = held.job.clone();
+        self.stop_jobs([job]);
+    }
+
+    /// Says again what came too early.
+    pub(super) fn repeat_stops(&mut self, now: Moment) {
+        let due = |held: &&mut Held| held.repeat_stop.is_some_and(|moment| moment <= now);
+        let jobs: Vec<String> = self
+            .held
+            .values_mut()
+            .filter(due)
+            .map(|held| {
+                held.repeat_stop = None;
+                held.job.clone()
+            })
+            .collect();
+        self.stop_jobs(jobs);
     }
 
     /// The call that runs a job here.

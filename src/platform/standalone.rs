@@ -20,7 +20,7 @@ use super::adjustable::{self, AdjustableClock};
 use super::app;
 use super::balance;
 use super::clock::Clock;
-use super::error::StandaloneError;
+use super::error::{StandaloneError, StoreError};
 use super::front::{Front, RUNPOD_HOSTS};
 use super::management::{Management, ManagementOptions};
 use super::options::RateLimits;
@@ -111,7 +111,6 @@ async fn run(
 ) -> Result<(), StandaloneError> {
     let mut signals = Signals::listen().map_err(StandaloneError::Runtime)?;
     let listeners = listen::bind(&options.host, options.port).await?;
-    let token = options.token.clone().filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token);
     let state = options.state.as_deref().map(store::open).transpose()?;
     let mut platform_options = PlatformOptions::new(host.clone());
     let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
@@ -121,6 +120,10 @@ async fn run(
         platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
     }
     platform_options.max_workers = options.max_workers;
+    let token = match options.token.clone().filter(|token| !token.trim().is_empty()) {
+        Some(token) => token,
+        None => kept_token(platform_options.documents.as_ref()).await?,
+    };
     platform_options.access.admit(token.clone(), ACCOUNT.to_owned());
     if options.limits_rates {
         platform_options.rate_limits = RateLimits::Runpod;
@@ -225,6 +228,18 @@ fn note(observer: &Arc<dyn Observer>, what: &str, error: &dyn std::error::Error)
         cause = source.source();
     }
     observer.event(Event::Note { text });
+}
+
+/// The token that was made when the state was, so that clients go on after a restart; a new one
+/// where nothing is kept.
+async fn kept_token(documents: &dyn DocumentStore) -> Result<String, StoreError> {
+    const KIND: &str = "token";
+    if let Some((token, _)) = documents.all(KIND)?.into_iter().next() {
+        return Ok(token);
+    }
+    let token = new_token();
+    documents.put(KIND, &token, "{}".to_owned()).await?;
+    Ok(token)
 }
 
 /// Completes when standard input ends; never where that does not matter.

@@ -82,13 +82,12 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Tells it that nobody waits for a call any more.
-    pub(super) fn tell_cancelled(&mut self, key: u64) {
+    pub(super) fn tell_cancelled(&mut self, key: u64, now: Moment) {
         match &mut self.link {
             // One that is gone already will be noticed by its end.
             Link::Frames(frames) => drop(frames.send(Frame::empty(FrameKind::Cancel, key))),
             Link::Polls(polls) => {
-                let job = polls.held.get(&key).map(|held| held.job.clone());
-                polls.stop_jobs(job);
+                polls.stop_call(key, now);
             }
             Link::Port(_) => {}
         }
@@ -154,7 +153,12 @@ impl Worker {
         });
         let ailing = self.ailing.as_ref().map(|(since, _)| since.saturating_add(init_timeout));
         let silence = match &self.link {
-            Link::Polls(polls) => polls.held.values().map(|held| held.seen + SILENCE).min(),
+            Link::Polls(polls) => polls
+                .held
+                .values()
+                .flat_map(|held| [Some(held.seen + SILENCE), held.repeat_stop])
+                .flatten()
+                .min(),
             Link::Frames(_) | Link::Port(_) => None,
         };
         phase.into_iter().chain(ailing).chain(calls).chain(silence)

@@ -133,14 +133,15 @@ impl Supervisor {
     /// Tells the worker that nobody waits for a call; it is killed if it goes on for too long.
     pub(super) fn release(&self, state: &mut State, key: u64, is_timeout: bool) {
         let Some(worker) = state.worker_of(key) else { return };
-        let kill_at = self.now() + self.shared.options.cancel_grace + worker.farewell();
+        let now = self.now();
+        let kill_at = now + self.shared.options.cancel_grace + worker.farewell();
         if let Some(running) = worker.running.get_mut(&key)
             && running.abandoned.is_none()
         {
             running.abandoned = Some(Abandoned { kill_at, is_timeout });
             running.deadline = None;
             running.target = Target::Nobody;
-            worker.tell_cancelled(key);
+            worker.tell_cancelled(key, now);
         }
     }
 
