@@ -164,7 +164,7 @@ impl Supervisor {
         };
         let wanted: Vec<String> = state.queue.iter().filter_map(is_wanted).collect();
         for id in wanted {
-            if state.named(&id).is_some() || !self.can_start(state) {
+            if state.named(&id).is_some() || state.is_ending(&id) || !self.can_start(state) {
                 continue;
             }
             let is_asleep = |worker: &Worker| worker.id == id && matches!(worker.phase, Phase::Asleep(_));
@@ -255,7 +255,15 @@ impl State {
     /// Whether a worker that was stopped for want of work, or sleeps, can be had again.
     fn is_resumable(&self, id: &str) -> bool {
         let is_it = |worker: &Worker| worker.id == id && matches!(worker.phase, Phase::Asleep(_));
-        self.resumable.iter().any(|known| known == id) || self.workers.values().any(is_it)
+        self.resumable.iter().any(|known| known == id)
+            || self.workers.values().any(is_it)
+            || self.is_ending(id)
+    }
+
+    /// Whether a worker was told to stop and has not yet ended: only then can it be started again.
+    fn is_ending(&self, id: &str) -> bool {
+        let is_it = |worker: &Worker| worker.id == id && matches!(worker.phase, Phase::Stopping(_));
+        self.workers.values().any(is_it)
     }
 
     /// When the next request stops to wait.
