@@ -66,9 +66,9 @@ class Platform:
         """Start the process, again where it was killed."""
         where = arguments or ("--port", "0")
         self.process = subprocess.Popen(
-            [str(FLASH), "platform", *where, "--json", "--max-workers", "64", *self.arguments],
+            [str(FLASH), "platform", *where, "--json", "--follow-stdin", "--max-workers", "64", *self.arguments],
             env=self.environment | {MARK: self.mark},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends with this process, even where that is killed
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
