@@ -18,8 +18,9 @@ from support import FLASH, MARK, Project, Serve, clean_environment, end_marked, 
 REPOSITORY = Path(__file__).resolve().parent.parent
 #: Set by CI: a test that is left out there is a failure.
 COMPLETE = os.environ.get("FLASH_TESTS_COMPLETE") == "1"
-# Read by the product too; a user's setting must not reach tests that work inside this process.
-for name in [name for name in os.environ if name.startswith(("RUNPOD_", "FLASH_"))]:
+# Read by the product too; a user's setting must not reach tests that work inside this process. `FLASH_KILL_*` are
+# read by a test alone.
+for name in [name for name in os.environ if name.startswith(("RUNPOD_", "FLASH_")) and name[:11] != "FLASH_KILL_"]:
     del os.environ[name]
 
 

@@ -51,8 +51,9 @@ class Platform:
         *arguments: str | Path,
         manual_clock: bool = False,
         env: Mapping[str, str] | None = None,
+        port: int = 0,
     ) -> None:
-        """Start it on a free port; `manual_clock` has it take `advance`."""
+        """Start it on `port`, or a free one; `manual_clock` has it take `advance`."""
         self.mark = uuid.uuid4().hex
         self.arguments = [str(argument) for argument in arguments]
         self.environment = dict(environment) | dict(env or {})
@@ -60,7 +61,7 @@ class Platform:
             self.environment["FLASH_PLATFORM_CLOCK"] = "manual"
         self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="asking")
         self._folders = 0
-        self.start()
+        self.start("--port", str(port))
 
     def start(self, *arguments: str) -> None:
         """Start the process, again where it was killed."""
@@ -204,6 +205,15 @@ class Platform:
         self.process.wait()
         end_marked(self.mark, within=2)
         self._close()
+
+    def crash(self) -> None:
+        """End it by SIGKILL and start it again at once, at the same port; its workers are its own affair."""
+        port = self.port
+        self.process.kill()
+        self.process.wait()
+        self._close()
+        self.start("--port", str(port))
+        assert self.port == port, f"port {port} was taken, by {self.url} it listens at another"
 
     def _close(self) -> None:
         self.errors.join(3)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from platform_support import until
 
 GPU_WORKER = """
     from runpod_flash import Endpoint, GpuType
@@ -308,6 +309,33 @@ def test_worker_that_dies_costs_its_job_only(app, how: str) -> None:
     assert body["status"] == "FAILED"
     assert "7" in body["error"] if how == "exit" else "SIGABRT" in body["error"]
     assert app.runsync("/more/adds", a=1) == 3
+
+
+def test_worker_whose_code_calls_sys_exit_answers_and_is_replaced(project, serve) -> None:
+    files = {
+        "leaves.py": """
+            import os
+            import sys
+
+            from runpod_flash import Endpoint
+
+            @Endpoint(name="leaves", workers=1)
+            def leaves(code: int | None = None) -> int:
+                if code is not None:
+                    sys.exit(code)
+                return os.getpid()
+        """
+    }
+    server = serve(project(files))
+    first = server.runsync("/leaves")
+    assert server.runsync("/leaves") == first
+    body = server.post("/leaves/runsync", {"input": {"code": 3}}).json()
+    assert body["status"] == "FAILED"
+    assert body["error"] == "SystemExit: the function called sys.exit(3)", body
+    # What it left behind in its process is gone, and nothing is said of a crash.
+    assert server.runsync("/leaves") != first
+    until(lambda: first not in server.processes())
+    assert "killed" not in server.output.text
 
 
 def test_real_api_is_served_below_v2(app) -> None:

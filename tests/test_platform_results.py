@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -50,6 +51,24 @@ def test_49_oversized_result_is_refused(platform: Platform, scripted: Make) -> N
     later = endpoint.run(2)
     assert worker.job()["id"] == later
     assert worker.done(later, {"output": "small"}).status_code == 200
+
+
+def test_49_result_that_breaks_off_is_no_result(platform: Platform, scripted: Make) -> None:
+    endpoint = scripted(platform)
+    worker = endpoint.worker()
+    job = endpoint.run(1)
+    worker.job()
+    url = httpx.URL(worker._url("RUNPOD_WEBHOOK_POST_OUTPUT", job))
+    head = f"POST {url.raw_path.decode()}&isStream=false HTTP/1.1\r\nHost: localhost\r\nAuthorization: {worker.key}\r\n"
+    with socket.create_connection(("127.0.0.1", platform.port), timeout=10) as connection:
+        connection.sendall(f'{head}Content-Length: 100\r\n\r\n{{"output": '.encode())
+        connection.shutdown(socket.SHUT_WR)
+        # Whatever it answers, it has noticed once it does or hangs up.
+        while connection.recv(4096):
+            pass
+    assert endpoint.status(job)["status"] == "IN_PROGRESS"
+    assert worker.done(job, {"output": "whole"}).status_code == 200
+    assert endpoint.status(job)["output"] == "whole"
 
 
 def test_50_not_a_number_is_taken(platform: Platform, scripted: Make) -> None:

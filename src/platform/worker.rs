@@ -21,10 +21,11 @@ use super::output::{Tail, read_lines};
 use super::process::{Process, refill_spare, start, start_alone, take_spare};
 use super::shared::Shared;
 use super::spec::EndpointSpec;
+use super::store::JobStore;
 use super::supervisor::Supervisor;
 use crate::requirements::Interpreter;
 use crate::wire::frame::FROM_WORKER;
-use crate::wire::message::{ErrorReport, LoadHead, OutputHead, OutputStream, ReadyHead};
+use crate::wire::message::{CallHead, ErrorReport, LoadHead, OutputHead, OutputStream, ReadyHead};
 use crate::wire::{Frame, FrameKind, WireError};
 
 /// How long to wait for what should follow at once: the exit after the socket closed, the last
@@ -97,7 +98,8 @@ async fn run_process(
         started.stderr.map(|pipe| forward(supervisor, OutputStream::Stderr, pipe.into(), tail)),
     ];
     let (reader, writer) = stream.into_split();
-    let writing = tokio::spawn(write_frames(writer, queued));
+    let store = Arc::clone(&supervisor.shared.options.store);
+    let writing = tokio::spawn(write_frames(writer, queued, store));
     if let Ok(load) = Frame::new(FrameKind::Load, 0, &plan.load, Vec::new()) {
         let _ = plan.frames.send(load);
     }
@@ -269,8 +271,17 @@ fn forward(
 }
 
 /// Writes frames as they come; ends with the connection.
-async fn write_frames(mut writer: impl AsyncWrite + Unpin, mut frames: mpsc::UnboundedReceiver<Frame>) {
+async fn write_frames(
+    mut writer: impl AsyncWrite + Unpin,
+    mut frames: mpsc::UnboundedReceiver<Frame>,
+    store: Arc<dyn JobStore>,
+) {
+    let is_of_job = |frame: &Frame| frame.parse_head::<CallHead>().is_ok_and(|head| head.job.is_some());
     while let Some(frame) = frames.recv().await {
+        // A start that is not stored would not count when this process is killed.
+        if store.is_durable() && frame.kind == FrameKind::Call && is_of_job(&frame) {
+            store.settled().await;
+        }
         if frame.write_to_async(&mut writer).await.is_err() {
             return;
         }

@@ -50,7 +50,7 @@ pub(in crate::platform) async fn read_body(
             () = &mut end => return Err(too_slow()),
         };
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|error| Refusal::bad_request(format!("body: {error}")).and_close())?;
+        let frame = frame.map_err(|error| Refusal::bad_request(format!("body: {error}")).unheard())?;
         let Ok(data) = frame.into_data() else { continue };
         seen = seen.saturating_add(data.len());
         if seen <= limit {

@@ -17,6 +17,7 @@ pub(crate) struct Refusal {
     body: Value,
     retry_after: Option<Duration>,
     closes: bool,
+    is_unheard: bool,
 }
 
 impl Refusal {
@@ -26,7 +27,7 @@ impl Refusal {
     }
 
     pub(in crate::platform) fn from_body(status: StatusCode, body: Value) -> Self {
-        Self { status, body, retry_after: None, closes: false }
+        Self { status, body, retry_after: None, closes: false, is_unheard: false }
     }
 
     /// The client sent something wrong; worded as Runpod does.
@@ -50,6 +51,16 @@ impl Refusal {
     /// The same, and the connection ends: what is left of the request is not read.
     pub(super) fn and_close(self) -> Self {
         Self { closes: true, ..self }
+    }
+
+    /// The connection broke while the request was read: whoever sent it will not read this.
+    pub(super) fn unheard(self) -> Self {
+        Self { is_unheard: true, ..self.and_close() }
+    }
+
+    /// Whether nobody will read it.
+    pub(in crate::platform) fn is_unheard(&self) -> bool {
+        self.is_unheard
     }
 }
 

@@ -162,6 +162,8 @@ pub(super) struct Live {
     /// Deliveries whose fate is not committed yet.
     pub(super) fates: HashMap<String, DeliveryFate>,
     pub(super) accepts: Vec<Accept>,
+    /// Number of the first job that is being written and not accepted yet: its row may be there.
+    pub(super) accepting: Option<i64>,
     pub(super) documents: Vec<DocumentChange>,
     dirty: Vec<String>,
     deliveries: Vec<Delivery>,
@@ -350,6 +352,7 @@ impl Live {
             let number = self.take_number();
             (accept.job.number, accept.job.place) = (number, number);
         }
+        self.accepting = accepts.first().map(|accept| accept.job.number);
         let mut jobs = Vec::with_capacity(self.dirty.len());
         for id in std::mem::take(&mut self.dirty) {
             let Some(entry) = self.entries.get_mut(&id) else { continue };

@@ -224,8 +224,10 @@ impl JobStore for SqliteStore {
     }
 
     fn waiting(&self, endpoint: &str, most: usize) -> Result<Vec<WaitingJob>, StoreError> {
-        // Under the lock, so that no job is between memory and database.
+        // Under the lock, so that no job is between memory and database; one whose row is there and
+        // that is not accepted yet does not wait yet: it would be put to the queue a second time.
         let live = self.core.lock();
+        let accepting = live.accepting.unwrap_or(i64::MAX);
         let (mut low, mut high) = (i64::MAX, i64::MIN);
         for sweep in live.sweeps.iter().filter(|sweep| sweep.endpoint == endpoint) {
             (low, high) = (low.min(sweep.low), high.max(sweep.high));
@@ -241,10 +243,10 @@ impl JobStore for SqliteStore {
         let stored = self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT place, id, low_priority, accepted FROM jobs \
-                 WHERE endpoint = ?1 AND status = 0 AND (place < ?2 OR place > ?3) \
-                 ORDER BY place LIMIT ?4",
+                 WHERE endpoint = ?1 AND status = 0 AND (place < ?2 OR place > ?3) AND number < ?4 \
+                 ORDER BY place LIMIT ?5",
             )?;
-            let found = statement.query_map(params![endpoint, low, high, limit], |row| {
+            let found = statement.query_map(params![endpoint, low, high, accepting, limit], |row| {
                 let job = WaitingJob {
                     id: row.get(1)?,
                     low_priority: row.get(2)?,

@@ -225,6 +225,7 @@ impl Writer {
                 };
                 told.push((accept, result));
             }
+            live.accepting = None;
             self.core.committed.send_replace(batch.sequence);
         }
         for (accept, result) in told {

@@ -80,16 +80,22 @@ async fn wait(worker: &KnownWorker, wants: Wants, is_batch: bool) -> Response {
         answer = poll.answered() => answer,
         () = end => poll.give_up(),
     };
-    answer_with(worker, poll, answer, is_batch)
+    answer_with(worker, poll, answer, is_batch).await
 }
 
-fn answer_with(worker: &KnownWorker, poll: Poll, answer: Answer, is_batch: bool) -> Response {
+async fn answer_with(worker: &KnownWorker, poll: Poll, answer: Answer, is_batch: bool) -> Response {
     drop(poll);
     match answer {
         Answer::Nothing => no_content(),
         // As Runpod answers one whose state is frozen (`platform.md` 4.3).
         Answer::Asleep => Refusal::bad_request("the worker sleeps").into_response(),
-        answer => deliver(Arc::clone(&worker.supervisor), worker.number, answer, is_batch),
+        answer => {
+            // Before the wait: a client that leaves meanwhile gives back what it was to get.
+            let response = deliver(Arc::clone(&worker.supervisor), worker.number, answer, is_batch);
+            // A start that is not stored would not count when this process is killed.
+            worker.supervisor.settled().await;
+            response
+        }
     }
 }
 
@@ -102,6 +108,8 @@ async fn done(worker: KnownWorker, headers: HeaderMap, body: Body) -> Result<Jso
     let job = worker.part("job");
     let body = match read_body(&headers, body, options.result_limit_mib, options.clock.as_ref()).await {
         Ok(body) => body,
+        // It ended while it sent this, or sends it again: its end or the next try decides.
+        Err(refusal) if refusal.is_unheard() => return Err(refusal),
         Err(refusal) => {
             // The worker drops a result that is refused: the job ends here, not by a time-out.
             let text = format!(

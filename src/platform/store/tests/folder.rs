@@ -1,6 +1,7 @@
 //! What a state folder keeps, and when it is refused.
 
 use std::fs;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -8,6 +9,31 @@ use super::*;
 use crate::platform::error::StateError;
 use crate::platform::store::folder::open_with;
 use crate::platform::store::schema::MIGRATIONS;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_is_on_its_way_to_the_disk_does_not_wait_yet() {
+    const JOBS: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let state = open(folder.path()).unwrap();
+    let store = Arc::clone(&state.store);
+    let accepting = tokio::spawn(async move {
+        for number in 0..JOBS {
+            store.accept(record(&format!("j{number}"), request("1"), seconds(1))).await.unwrap();
+        }
+    });
+    // Started as soon as it is seen: its acceptance must not come after that and undo it.
+    let mut seen = Vec::new();
+    while !accepting.is_finished() || seen.len() < JOBS {
+        for job in state.store.waiting("f", 10).unwrap() {
+            state.store.change("f", &job.id, started(), seconds(2)).unwrap();
+            assert!(!seen.contains(&job.id), "{} waits again", job.id);
+            seen.push(job.id);
+        }
+    }
+    accepting.await.unwrap();
+    assert_eq!(state.store.depth("f"), Depth::default());
+    assert!(state.store.waiting("f", 10).unwrap().is_empty());
+}
 
 #[tokio::test]
 async fn accepted_job_is_there_after_a_restart_with_its_input() {
