@@ -82,7 +82,7 @@ use self::queue::WorkKind;
 use self::record::JobRecord;
 use self::shared::{Shared, Shutdown};
 use self::supervisor::{Supervisor, stopping_report};
-use crate::endpoint::{EndpointKind, JobStatus};
+use crate::endpoint::EndpointKind;
 use crate::wire::BoxFuture;
 use crate::wire::backend::{Backend, Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply};
 use crate::wire::message::{ErrorReport, Failure, ReadyHead};
@@ -414,8 +414,7 @@ impl Backend for Platform {
             if self.shared.is_shutting_down() {
                 return Err(stopping_report(endpoint, false));
             }
-            let prefix = if job.sync { "sync-" } else { "" };
-            let id = format!("{prefix}{}-u1", uuid::Uuid::new_v4());
+            let id = record::new_id(job.sync);
             let low_priority = job.low_priority;
             let record = JobRecord::new(id.clone(), endpoint.to_owned(), job, supervisor.now());
             let accepted = record.view();
@@ -430,8 +429,7 @@ impl Backend for Platform {
             let closed = |_| Err(StoreError::Failed { reason: "the server stops".to_owned() });
             accepting.await.unwrap_or_else(closed).map_err(|error| not_stored(&error))?;
             // A worker may have it already; that is told once it is stored.
-            let is_waiting = |view: &JobView| view.status == JobStatus::InQueue;
-            Ok(supervisor.status(&id).filter(is_waiting).unwrap_or(accepted))
+            Ok(supervisor.waiting(accepted))
         })
     }
 

@@ -88,6 +88,13 @@ impl Change {
     }
 }
 
+/// Makes an ID for a job (`platform.md` 1.2). IDs rise with time, so that the newest jobs are
+/// neighbours in the store's index of them, however many there are.
+pub fn new_id(sync: bool) -> String {
+    let prefix = if sync { "sync-" } else { "" };
+    format!("{prefix}{}-u1", uuid::Uuid::now_v7())
+}
+
 impl JobRecord {
     /// A new job in the queue.
     pub fn new(id: String, endpoint: String, request: JobRequest, now: Moment) -> Self {

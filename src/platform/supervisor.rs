@@ -275,6 +275,12 @@ impl Supervisor {
         Some(view)
     }
 
+    /// Adds to a job that waits why it does.
+    pub(super) fn waiting(&self, mut job: JobView) -> JobView {
+        job.waiting_for = waiting_for(&self.lock(), &self.shared.options.host);
+        job
+    }
+
     /// Returns a job as it is now.
     pub(super) fn status(&self, job: &str) -> Option<JobView> {
         self.view(&self.lock(), job)

@@ -43,7 +43,7 @@ impl Delivery {
     pub(in crate::platform) fn of(job: &JobRecord, now: Moment) -> Option<Self> {
         let url = job.request.webhook.clone().filter(|_| job.status.is_terminal())?;
         Some(Self {
-            id: uuid::Uuid::new_v4().to_string(),
+            id: uuid::Uuid::now_v7().to_string(),
             endpoint: job.endpoint.clone(),
             job: job.id.clone(),
             url,

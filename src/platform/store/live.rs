@@ -13,10 +13,16 @@ use crate::platform::clock::Moment;
 use crate::platform::error::StoreError;
 use crate::platform::record::{Change, JobRecord, RETENTION_SYNC};
 
-/// Waiting jobs that stay in memory after they were stored, so that a short queue reads nothing back.
+/// Jobs that wait further behind do not stay in memory after they were stored; they are read when
+/// their turn comes.
 const CACHED: usize = 1000;
 /// Inputs larger than this do not stay.
-const CACHED_INPUT: usize = 16 << 10;
+pub(super) const CACHED_INPUT: usize = 16 << 10;
+/// What the waiting jobs of an endpoint take of memory at most, and those of all endpoints.
+const CACHED_OF_LANE: usize = 4 << 20;
+const CACHED_OF_ALL: usize = 16 << 20;
+/// What a job takes of memory beside its input, about.
+const JOB_SIZE: usize = 1 << 10;
 
 /// Where an operation's end is told.
 pub(super) type Done = oneshot::Sender<Result<(), StoreError>>;
@@ -51,6 +57,11 @@ impl Entry {
         }
     }
 
+    /// What it takes of memory as a waiting job that stays there.
+    fn weight(&self) -> usize {
+        JOB_SIZE + self.job.record.request.input.len()
+    }
+
     /// Takes the items; they are forgotten in the database too where they are there.
     pub(super) fn replace_items(&mut self, items: Vec<Bytes>) -> Vec<Bytes> {
         self.writes_items |= self.job.record.status.is_terminal();
@@ -65,6 +76,8 @@ pub(super) struct Lane {
     pub(super) counts: Counts,
     /// No job is to be forgotten before.
     pub(super) next_expiry: Option<Moment>,
+    /// Bytes that its waiting jobs take in memory.
+    pub(super) cached: usize,
 }
 
 impl Lane {
@@ -162,16 +175,18 @@ pub(super) struct Live {
     /// Deliveries whose fate is not committed yet.
     pub(super) fates: HashMap<String, DeliveryFate>,
     pub(super) accepts: Vec<Accept>,
-    /// Number of the first job that is being written and not accepted yet: its row may be there.
-    pub(super) accepting: Option<i64>,
     pub(super) documents: Vec<DocumentChange>,
     dirty: Vec<String>,
     deliveries: Vec<Delivery>,
     new_fates: Vec<(String, DeliveryFate)>,
     dirty_counts: BTreeSet<String>,
-    /// Waiting jobs among the entries.
+    /// Bytes that waiting jobs take in memory.
     cached: usize,
+    /// Entries that are deleted.
+    pub(super) removed: usize,
     pub(super) next_number: i64,
+    /// The first of the jobs that are being written and do not count yet.
+    pub(super) unaccepted: Option<i64>,
     pub(super) first_place: i64,
     /// Rises with every change.
     pub(super) sequence: u64,
@@ -302,6 +317,7 @@ impl Live {
     pub(super) fn delete(&mut self, id: &str) -> Option<JobRecord> {
         let entry = self.entries.get_mut(id).filter(|entry| !entry.is_deleted)?;
         entry.is_deleted = true;
+        self.removed += 1;
         let record = entry.job.record.clone();
         if record.status == JobStatus::InQueue {
             self.lanes.entry(record.endpoint.clone()).or_default().leave(&record);
@@ -348,11 +364,11 @@ impl Live {
     /// Takes all that is to be written.
     pub(super) fn take_batch(&mut self) -> Batch {
         let mut accepts = std::mem::take(&mut self.accepts);
+        self.unaccepted = (!accepts.is_empty()).then_some(self.next_number);
         for accept in &mut accepts {
             let number = self.take_number();
             (accept.job.number, accept.job.place) = (number, number);
         }
-        self.accepting = accepts.first().map(|accept| accept.job.number);
         let mut jobs = Vec::with_capacity(self.dirty.len());
         for id in std::mem::take(&mut self.dirty) {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
@@ -390,12 +406,30 @@ impl Live {
             return;
         }
         lane.join(&job.record);
-        if self.cached < CACHED && job.record.request.input.len() <= CACHED_INPUT {
-            self.cached += 1;
+        if lane.depth.all <= CACHED && job.record.request.input.len() <= CACHED_INPUT {
             // A piece of a request's body would keep the whole of it.
             job.record.request.input = Bytes::copy_from_slice(&job.record.request.input);
-            let entry = Entry { has_input: true, ..Entry::of(job) };
+            self.keep(job);
+        }
+    }
+
+    /// Keeps a job that waits, with its input, in memory, where there is room.
+    pub(super) fn keep(&mut self, job: StoredJob) {
+        let entry = Entry { has_input: true, ..Entry::of(job) };
+        let weight = entry.weight();
+        let lane = self.lanes.entry(entry.job.record.endpoint.clone()).or_default();
+        if self.cached + weight <= CACHED_OF_ALL && lane.cached + weight <= CACHED_OF_LANE {
+            self.cached += weight;
+            lane.cached += weight;
             self.entries.insert(entry.job.record.id.clone(), entry);
+        }
+    }
+
+    /// A job does not take room among those that wait any more.
+    fn free(&mut self, endpoint: &str, weight: usize) {
+        self.cached = self.cached.saturating_sub(weight);
+        if let Some(lane) = self.lanes.get_mut(endpoint) {
+            lane.cached = lane.cached.saturating_sub(weight);
         }
     }
 
@@ -414,14 +448,17 @@ impl Live {
             let keeps_items = !entry.job.record.status.is_terminal()
                 && entry.items.as_ref().is_some_and(|items| !items.is_empty());
             let is_running = entry.job.record.status == JobStatus::InProgress;
+            let freed = entry.has_input.then(|| entry.weight());
+            self.removed -= usize::from(entry.is_deleted);
             if entry.is_deleted || !(is_running || keeps_items) {
-                let entry = self.entries.remove(id);
-                self.cached -= usize::from(entry.is_some_and(|entry| entry.has_input) && self.cached > 0);
+                self.entries.remove(id);
             } else if entry.has_input {
                 // The worker has it.
                 entry.has_input = false;
                 entry.job.record.request.input = Bytes::new();
-                self.cached = self.cached.saturating_sub(1);
+            }
+            if let Some(weight) = freed {
+                self.free(&snapshot.job.record.endpoint, weight);
             }
         }
         for (id, fate) in &batch.fates {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Counts, Delivery, Depth, JobStore, WaitingJob};
+use super::{Counts, Delivery, Depth, EXPIRED, JobStore, WaitingJob};
 use crate::endpoint::JobStatus;
 use crate::platform::clock::Moment;
 use crate::platform::error::StoreError;
@@ -245,7 +245,7 @@ impl JobStore for MemoryStore {
         let mut kept = self.lock();
         let Some(jobs) = kept.endpoints.get_mut(endpoint) else { return Ok(Vec::new()) };
         let mut expired = Vec::new();
-        while jobs.expiries.first().is_some_and(|(moment, _)| *moment <= now) {
+        while expired.len() < EXPIRED && jobs.expiries.first().is_some_and(|(moment, _)| *moment <= now) {
             let Some(entry) = jobs.expiries.pop_first().and_then(|(_, id)| jobs.entries.remove(&id)) else {
                 continue;
             };

@@ -30,6 +30,9 @@ pub use folder::{FolderLock, StateFolder, open};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
+/// Jobs that are forgotten at a time, so that many do not hold up everything else.
+const EXPIRED: usize = 500;
+
 /// A job that waits, as the queue needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingJob {
@@ -124,7 +127,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// and outputs.
     fn recent(&self, endpoint: &str, most: usize) -> Result<Vec<JobRecord>, StoreError>;
 
-    /// Forgets jobs whose time has come and returns them; call again until there is none.
+    /// Forgets some jobs whose time has come and returns them, perhaps none; there may be more as
+    /// long as [`Self::next_expiry`] is not later than `now`.
     fn expire(&self, endpoint: &str, now: Moment) -> Result<Vec<JobRecord>, StoreError>;
 
     /// Returns when the next job may have to be forgotten.

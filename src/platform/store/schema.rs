@@ -87,7 +87,7 @@ pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, State
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     connection.pragma_update(None, "wal_autocheckpoint", 2000).map_err(failed)?;
     connection.pragma_update(None, "journal_size_limit", 32 << 20).map_err(failed)?;
-    connection.pragma_update(None, "cache_size", -64_000).map_err(failed)?;
+    connection.pragma_update(None, "cache_size", -8000).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
     if version < migrations.len() {
         let transaction = connection.transaction().map_err(failed)?;
@@ -127,7 +127,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "query_only", true)?;
-    connection.pragma_update(None, "cache_size", -4000)?;
+    connection.pragma_update(None, "cache_size", -2000)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }

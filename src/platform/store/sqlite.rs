@@ -3,19 +3,20 @@
 //! A change is made in memory ([`super::live`]) and queued for the writer ([`super::writer`]),
 //! which commits whatever waits as one. Reads ask memory first, then the database.
 
+use std::iter::from_fn;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 use tokio::sync::{oneshot, watch};
 
-use super::live::{Accept, DocumentChange, Live, sweep};
+use super::live::{Accept, CACHED_INPUT, DocumentChange, Live, sweep};
 use super::rows::{self, COLUMNS, StoredJob, find_deliveries, find_input, find_items, find_job, nanoseconds};
 use super::schema;
 use super::writer::Core;
-use super::{Counts, Delivery, Depth, DocumentStore, JobStore, WaitingJob};
+use super::{Counts, Delivery, Depth, DocumentStore, EXPIRED, JobStore, WaitingJob};
 use crate::endpoint::JobStatus;
 use crate::platform::clock::Moment;
 use crate::platform::error::StoreError;
@@ -24,8 +25,17 @@ use crate::wire::BoxFuture;
 
 /// Connections that are kept for reading.
 const READERS: usize = 4;
-/// Jobs that are forgotten at a time.
-const EXPIRED: usize = 500;
+/// Forgotten jobs that the writer has not removed, from which on no more are forgotten.
+const REMOVED: usize = 1000;
+/// Waiting jobs in their order, with what a worker needs of them where that is small: whoever asks
+/// is about to give them away.
+static WAITING: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {COLUMNS}, CASE WHEN length(inputs.input) <= {CACHED_INPUT} THEN inputs.input END \
+         FROM jobs CROSS JOIN inputs ON inputs.number = jobs.number \
+         WHERE endpoint = ?1 AND status = 0 AND (place < ?2 OR place > ?3) ORDER BY place"
+    )
+});
 
 /// Keeps jobs and documents in a file.
 #[derive(Debug)]
@@ -81,6 +91,12 @@ impl SqliteStore {
             sweep(&sweeps, &mut job);
             (job, false)
         }))
+    }
+
+    /// Whether nothing has to be read for a worker to be given a job.
+    #[cfg(test)]
+    pub(super) fn is_in_memory(&self, id: &str) -> bool {
+        self.core.lock().entries.get(id).is_some_and(|entry| entry.has_input)
     }
 
     /// Acts on a job in memory, where it is brought when it is not there.
@@ -224,40 +240,50 @@ impl JobStore for SqliteStore {
     }
 
     fn waiting(&self, endpoint: &str, most: usize) -> Result<Vec<WaitingJob>, StoreError> {
-        // Under the lock, so that no job is between memory and database; one whose row is there and
-        // that is not accepted yet does not wait yet: it would be put to the queue a second time.
-        let live = self.core.lock();
-        let accepting = live.accepting.unwrap_or(i64::MAX);
+        // Under the lock, so that no job is between memory and database.
+        let mut live = self.core.lock();
         let (mut low, mut high) = (i64::MAX, i64::MIN);
         for sweep in live.sweeps.iter().filter(|sweep| sweep.endpoint == endpoint) {
             (low, high) = (low.min(sweep.low), high.max(sweep.high));
         }
-        let mut waiting: Vec<(i64, WaitingJob)> = live
+        let mut in_memory: Vec<(i64, WaitingJob)> = live
             .entries
             .values()
             .filter(|entry| !entry.is_deleted && entry.job.record.endpoint == endpoint)
             .filter(|entry| entry.job.record.status == JobStatus::InQueue)
             .map(|entry| (entry.job.place, waiting_job(&entry.job.record)))
             .collect();
-        let limit = i64::try_from(most.saturating_add(live.entries.len())).unwrap_or(i64::MAX);
-        let stored = self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT place, id, low_priority, accepted FROM jobs \
-                 WHERE endpoint = ?1 AND status = 0 AND (place < ?2 OR place > ?3) AND number < ?4 \
-                 ORDER BY place LIMIT ?5",
-            )?;
-            let found = statement.query_map(params![endpoint, low, high, accepting, limit], |row| {
-                let job = WaitingJob {
-                    id: row.get(1)?,
-                    low_priority: row.get(2)?,
-                    accepted: rows::moment(row.get(3)?),
-                };
-                Ok((row.get::<_, i64>(0)?, job))
-            })?;
-            found.collect::<rusqlite::Result<Vec<_>>>()
+        in_memory.sort_unstable_by_key(|(place, _)| *place);
+        let mut in_memory = in_memory.into_iter().peekable();
+        let (mut waiting, mut kept) = (Vec::new(), Vec::new());
+        let unaccepted = live.unaccepted.unwrap_or(i64::MAX);
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&WAITING)?;
+            let mut found = statement.query(params![endpoint, low, high])?;
+            while let Some(row) = found.next()? {
+                // One that is in memory is there as it is now, its row may be older; one that is
+                // being accepted does not count before that is known here too.
+                let is_known = live.entries.contains_key(row.get_ref(2)?.as_str()?);
+                if is_known || row.get::<_, i64>(0)? >= unaccepted {
+                    continue;
+                }
+                let mut job = rows::read_job(row)?;
+                waiting.extend(from_fn(|| in_memory.next_if(|(place, _)| *place < job.place)));
+                if waiting.len() >= most {
+                    break;
+                }
+                waiting.push((job.place, waiting_job(&job.record)));
+                if let Some(input) = row.get::<_, Option<Vec<u8>>>(rows::AFTER)? {
+                    job.record.request.input = input.into();
+                    kept.push(job);
+                }
+            }
+            Ok(())
         })?;
-        waiting.extend(stored.into_iter().filter(|(_, job)| !live.entries.contains_key(&job.id)));
-        waiting.sort_by_key(|(place, _)| *place);
+        waiting.extend(in_memory);
+        for job in kept {
+            live.keep(job);
+        }
         Ok(waiting.into_iter().take(most).map(|(_, job)| job).collect())
     }
 
@@ -292,33 +318,43 @@ impl JobStore for SqliteStore {
 
     fn expire(&self, endpoint: &str, now: Moment) -> Result<Vec<JobRecord>, StoreError> {
         let mut live = self.core.lock();
+        if live.removed >= REMOVED {
+            return Ok(Vec::new());
+        }
         let in_memory: Vec<String> = live
             .entries
             .iter()
             .filter(|(_, entry)| entry.job.record.endpoint == endpoint && entry.job.record.expires <= now)
             .filter(|(_, entry)| !entry.is_deleted)
             .map(|(id, _)| id.clone())
+            .take(EXPIRED)
             .collect();
-        let most = EXPIRED.saturating_add(live.entries.len());
-        let limit = i64::try_from(most).unwrap_or(i64::MAX);
-        let stored = self.read(|connection| {
+        let most = EXPIRED - in_memory.len();
+        let (mut stored, mut is_cut) = (Vec::new(), false);
+        self.read(|connection| {
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM jobs WHERE endpoint = ?1 AND expires <= ?2 \
-                 ORDER BY expires LIMIT ?3"
+                "SELECT {COLUMNS} FROM jobs WHERE endpoint = ?1 AND expires <= ?2 ORDER BY expires"
             ))?;
-            let found = statement.query_map(params![endpoint, nanoseconds(now), limit], rows::read_job)?;
-            found.collect::<rusqlite::Result<Vec<_>>>()
+            let mut found = statement.query(params![endpoint, nanoseconds(now)])?;
+            while let Some(row) = found.next()? {
+                if live.entries.contains_key(row.get_ref(2)?.as_str()?) {
+                    continue;
+                }
+                is_cut = stored.len() >= most;
+                if is_cut {
+                    break;
+                }
+                stored.push(rows::read_job(row)?);
+            }
+            Ok(())
         })?;
-        let is_cut = stored.len() >= most;
         let mut expired: Vec<JobRecord> = in_memory.iter().filter_map(|id| live.delete(id)).collect();
         for job in stored {
             let id = job.record.id.clone();
-            if !live.entries.contains_key(&id) {
-                live.adopt(job);
-                // A sweep may have given it another end.
-                if live.entries.get(&id).is_some_and(|entry| entry.job.record.expires <= now) {
-                    expired.extend(live.delete(&id));
-                }
+            live.adopt(job);
+            // A sweep may have given it another end.
+            if live.entries.get(&id).is_some_and(|entry| entry.job.record.expires <= now) {
+                expired.extend(live.delete(&id));
             }
         }
         let next = self.read(|connection| {

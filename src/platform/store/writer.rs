@@ -26,8 +26,9 @@ const RESERVE: usize = 2 << 20;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Rows that a sweep changes at a time.
 const PIECE: usize = 2000;
-/// Free pages that are given back at a time, and from which on that is worth it.
-const FREE_PAGES: i64 = 4096;
+/// Free pages from which on giving them back is worth it, and how many are given back at a time.
+const FREE_PAGES: i64 = 1024;
+const GIVEN_BACK: i64 = 4096;
 
 /// What the store's front and its writer share.
 #[derive(Debug)]
@@ -215,6 +216,7 @@ impl Writer {
         {
             let mut live = self.core.lock();
             live.written(&batch);
+            live.unaccepted = None;
             live.sweeps.retain(|sweep| !outcome.ended.contains(&sweep.number));
             for (index, accept) in batch.accepts.into_iter().enumerate() {
                 let result = if let Some((_, error)) = refused.next_if(|(place, _)| *place == index) {
@@ -225,7 +227,6 @@ impl Writer {
                 };
                 told.push((accept, result));
             }
-            live.accepting = None;
             self.core.committed.send_replace(batch.sequence);
         }
         for (accept, result) in told {
@@ -249,8 +250,18 @@ impl Writer {
         let free: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         let all: i64 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
         if free > FREE_PAGES && free > all / 4 {
-            self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({FREE_PAGES})"))?;
+            self.vacuum()?;
         }
+        Ok(())
+    }
+
+    /// Gives free pages back to the system, some at a time.
+    fn vacuum(&self) -> rusqlite::Result<()> {
+        let mut statement =
+            self.connection.prepare_cached(&format!("PRAGMA incremental_vacuum({GIVEN_BACK})"))?;
+        let mut pages = statement.query([])?;
+        // Each step gives back one page.
+        while pages.next()?.is_some() {}
         Ok(())
     }
 
@@ -260,8 +271,8 @@ impl Writer {
         let Some(mut free) = self.free_bytes() else { return false };
         if free < needed {
             // What was forgotten has left free pages in the file and in its log.
-            let vacuum = format!("PRAGMA incremental_vacuum({FREE_PAGES}); PRAGMA wal_checkpoint(TRUNCATE)");
-            if let Err(error) = self.connection.execute_batch(&vacuum) {
+            let checkpoint = || self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+            if let Err(error) = self.vacuum().and_then(|()| checkpoint()) {
                 tracing::debug!(%error, "free pages could not be given back");
             }
             free = self.free_bytes().unwrap_or(free);

@@ -33,7 +33,7 @@ use super::clock::manual::ManualClock;
 use super::options::{CommandLine, WorkerCommand};
 use super::spec::{FlashRuntime, Runtime, Scaling};
 use super::*;
-use crate::endpoint::Workers;
+use crate::endpoint::{JobStatus, Workers};
 use crate::requirements::{EnvironmentState, HostPython, Interpreter};
 use crate::wire::message::{CallHead, Input, LoadHead, Source};
 

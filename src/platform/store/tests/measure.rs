@@ -2,9 +2,6 @@
 
 #![expect(clippy::print_stdout, reason = "the output of a measurement")]
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use super::*;
 use crate::platform::queue::{Queue, Work, WorkKind};
 
@@ -18,21 +15,9 @@ fn rate(count: usize, since: Instant) -> f64 {
     count as f64 / since.elapsed().as_secs_f64()
 }
 
-async fn accept(store: &Arc<SqliteStore>, prefix: &str, count: usize, at_once: usize) -> f64 {
+async fn accept(store: &Arc<SqliteStore>, count: usize, at_once: usize) -> f64 {
     let start = Instant::now();
-    let mut tasks = Vec::new();
-    for task in 0..at_once {
-        let (store, prefix) = (Arc::clone(store), prefix.to_owned());
-        tasks.push(tokio::spawn(async move {
-            for number in 0..count / at_once {
-                let id = format!("{}-{prefix}-{task}-{number}", uuid::Uuid::new_v4());
-                store.accept(record(&id, request("{\"prompt\": \"hello\"}"), seconds(5))).await.unwrap();
-            }
-        }));
-    }
-    for task in tasks {
-        task.await.unwrap();
-    }
+    accept_many(store, &request("{\"prompt\": \"hello\"}"), count, at_once).await;
     rate(count, start)
 }
 
@@ -46,7 +31,7 @@ async fn cycle(store: &Arc<SqliteStore>, count: usize, at_once: usize) -> f64 {
         let (store, queue) = (Arc::clone(store), Arc::clone(&queue));
         tasks.push(tokio::spawn(async move {
             for _ in 0..count / at_once {
-                let id = uuid::Uuid::new_v4().to_string();
+                let id = new_id(false);
                 store.accept(record(&id, request("1"), seconds(5))).await.unwrap();
                 let id = {
                     let mut queue = queue.lock().unwrap();
@@ -69,21 +54,30 @@ async fn cycle(store: &Arc<SqliteStore>, count: usize, at_once: usize) -> f64 {
     rate(count, start)
 }
 
+/// Some rounds, since what the disk still writes of the last step slows the first.
+async fn cycles(store: &Arc<SqliteStore>, queued: &str) {
+    let mut rates = Vec::new();
+    for _ in 0..6 {
+        rates.push(format!("{:.0}", cycle(store, 6400, 64).await));
+    }
+    println!("cycles per second, {queued} queued: {}; {} MiB", rates.join(", "), resident());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn measure_store() {
     let place = std::env::var("FLASH_MEASURE_IN").unwrap_or_else(|_| "target".to_owned());
     let folder = tempfile::tempdir_in(place).unwrap();
     let store = open(folder.path()).unwrap().store;
-    println!("accepts per second, 1 at a time: {:.0}", accept(&store, "a", 500, 1).await);
-    println!("accepts per second, 64 at a time: {:.0}", accept(&store, "b", 6400, 64).await);
+    println!("accepts per second, 1 at a time: {:.0}", accept(&store, 500, 1).await);
+    println!("accepts per second, 64 at a time: {:.0}", accept(&store, 6400, 64).await);
     store.end_waiting("f", &Change::Cancelled, seconds(9)).unwrap();
-    accept(&store, "c", 1000, 64).await;
-    println!("cycles per second, 1,000 queued: {:.0}; {} MiB", cycle(&store, 6400, 64).await, resident());
+    accept(&store, 1000, 64).await;
+    cycles(&store, "1,000").await;
     let start = Instant::now();
-    accept(&store, "d", 1_000_000, 500).await;
+    accept(&store, 1_000_000, 500).await;
     println!("1,000,000 more queued in {:?}; {} MiB", start.elapsed(), resident());
-    println!("cycles per second, 1,000,000 queued: {:.0}; {} MiB", cycle(&store, 6400, 64).await, resident());
+    cycles(&store, "1,000,000").await;
     drop(store);
     let start = Instant::now();
     let store = open(folder.path()).unwrap().store;
@@ -93,4 +87,13 @@ async fn measure_store() {
     store.end_waiting("f", &Change::Cancelled, seconds(9)).unwrap();
     store.settled().await;
     println!("purged in {:?}", start.elapsed());
+    drop((queue, store));
+    let size = || std::fs::metadata(folder.path().join("platform.sqlite3")).unwrap().len() >> 20;
+    println!("file: {} MiB", size());
+    let store = open(folder.path()).unwrap().store;
+    let start = Instant::now();
+    let (count, longest) = expire_all(&store, seconds(100_000)).await;
+    println!("{count} forgotten in {:?}, the longest call {longest:?}; {} MiB", start.elapsed(), resident());
+    drop(store);
+    println!("file: {} MiB", size());
 }
