@@ -182,3 +182,25 @@ def test_idle_server_stops_quickly(project, serve) -> None:
     began = time.monotonic()
     assert server.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 3
+
+
+def test_jobs_in_a_state_folder_survive_a_kill(serve, project) -> None:
+    root = project({"app.py": WORKER})
+    server = serve(root, "--state", "jobs")
+    done = server.post("/v2/a/runsync", {"input": {"seconds": 0}}).json()
+    assert done["status"] == "COMPLETED"
+    running = server.post("/v2/a/run", {"input": {"seconds": 0.2}}).json()
+    server.kill()
+    again = serve(root, "--state", "jobs")
+    assert again.get(f"/v2/a/status/{done['id']}").json() == done
+    ended = again.get(f"/v2/a/status-sync/{running['id']}").json()
+    assert (ended["status"], ended["output"]) == ("COMPLETED", "done")
+
+
+def test_state_folder_is_not_shared_by_two_servers(serve, project, flash) -> None:
+    root = project({"app.py": WORKER})
+    server = serve(root, "--state", "jobs")
+    refused = flash("run", "--port", "0", "--state", "jobs", cwd=root.root)
+    assert refused.returncode == 1
+    assert "in use" in refused.stderr
+    assert str(server.process.pid) in refused.stderr

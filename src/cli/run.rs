@@ -1,5 +1,7 @@
 //! `flash run`.
 
+use std::path::PathBuf;
+
 use super::{ExitStatus, Printer};
 use crate::dev::{self, DevError, DevOptions, Terminal};
 use crate::requirements::HostPython;
@@ -43,6 +45,9 @@ pub(super) struct RunArgs {
         hide_env_values = true
     )]
     allow_host: Vec<String>,
+    /// Keep jobs in this folder; without it they go with the run.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Compare times of files instead of waiting for notifications.
     #[arg(long)]
     poll: bool,
@@ -63,6 +68,7 @@ pub(super) fn run(arguments: &RunArgs, host: &HostPython, printer: Printer) -> E
         deps: arguments.deps,
         allowed_hosts: arguments.allow_host.clone(),
         token: std::env::var("FLASH_TOKEN").ok(),
+        state: arguments.state.clone(),
         target: std::env::var("FLASH_TARGET").ok(),
     };
     match dev::serve(options, host.clone(), Box::new(printer)) {

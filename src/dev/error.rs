@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::endpoint::target::TargetError;
+use crate::platform::error::StateError;
 use crate::server::ServerError;
 
 /// Why `flash run` stopped before it served anything.
@@ -24,6 +25,9 @@ pub enum DevError {
     /// The async runtime could not start.
     #[error("cannot start the server's threads")]
     Runtime(#[source] io::Error),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// `FLASH_TARGET` cannot be followed.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -37,6 +41,7 @@ impl DevError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Server(error) => Some(error.hint()),
+            Self::State(error) => error.hint(),
             Self::Target(error) => Some(error.hint().to_owned()),
             Self::Root { .. } | Self::Runtime(_) | Self::NoEndpoints => None,
         }

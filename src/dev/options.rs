@@ -1,5 +1,7 @@
 //! What can be set about a run.
 
+use std::path::PathBuf;
+
 use crate::requirements::mode::DepsMode;
 
 /// Options of [`super::serve`].
@@ -21,6 +23,8 @@ pub struct DevOptions {
     pub allowed_hosts: Vec<String>,
     /// Token for servers that are not on loopback; one is made where it is missing.
     pub token: Option<String>,
+    /// Folder that jobs are kept in; in memory when `None`: they go with the run.
+    pub state: Option<PathBuf>,
     /// `FLASH_TARGET`.
     pub target: Option<String>,
 }

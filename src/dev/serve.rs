@@ -20,6 +20,7 @@ use super::startup;
 use super::watch::{Mode, Watch, worth_following};
 use crate::endpoint::EndpointKind;
 use crate::endpoint::target::parse_target;
+use crate::platform::store::{self, DocumentStore, JobStore};
 use crate::platform::{Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader, Severity};
@@ -59,6 +60,11 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     let teller = Arc::new(Teller::new(Arc::clone(&console)));
     let mut platform_options = PlatformOptions::new(host.clone());
     platform_options.warm_spare = true;
+    let state = options.state.as_deref().map(store::open).transpose()?;
+    if let Some(state) = &state {
+        platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
+        platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
+    }
     let platform = Platform::new(platform_options, Arc::clone(&teller) as _);
     // Before the first reading, so that no save falls between the two.
     let follow = options.reload.then(|| Follow::begin(&root, options.poll));
@@ -104,6 +110,9 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
         console.note(&format!("port {} is in use, taking {port}", options.port));
     }
     let address = format!("http://{}:{port}", listen::shown_host(&options.host));
+    if let Some(state) = &state {
+        state.lock.tell_url(&address);
+    }
     let (stop, stopping) = watch::channel(false);
     session.load(&project);
     let serving = tokio::spawn(listen::serve(listeners, Arc::clone(&app) as _, stopping));
@@ -136,6 +145,9 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     tokio::select! {
         () = drained => {}
         () = signals.next() => platform.shutdown(Duration::ZERO).await,
+    }
+    if let Some(state) = &state {
+        state.store.close();
     }
     console.note("stopped");
     Ok(())
