@@ -20,7 +20,7 @@ use super::startup;
 use super::watch::{Mode, Watch, worth_following};
 use crate::endpoint::EndpointKind;
 use crate::endpoint::target::parse_target;
-use crate::platform::store::{self, DocumentStore, JobStore};
+use crate::platform::store;
 use crate::platform::{Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader, Severity};
@@ -62,8 +62,7 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     platform_options.warm_spare = true;
     let state = options.state.as_deref().map(store::open).transpose()?;
     if let Some(state) = &state {
-        platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
-        platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
+        platform_options.keep_in(state);
     }
     let platform = Platform::new(platform_options, Arc::clone(&teller) as _);
     // Before the first reading, so that no save falls between the two.

@@ -8,6 +8,8 @@ use std::sync::{PoisonError, RwLock};
 
 use http::{HeaderMap, header};
 
+use crate::server::guard::same;
+
 /// Accounts and their tokens.
 #[derive(Debug, Default)]
 pub struct Access {
@@ -82,13 +84,6 @@ pub fn token(headers: &HeaderMap) -> Option<&str> {
         _ => value,
     };
     (!bare.is_empty()).then_some(bare)
-}
-
-/// Compares without telling by its time where two texts differ.
-pub(super) fn same(given: &str, known: &str) -> bool {
-    given.len() == known.len()
-        && given.bytes().zip(known.bytes()).fold(0, |difference, (left, right)| difference | (left ^ right))
-            == 0
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::access::Access;
 use super::clock::{Clock, SystemClock};
-use super::store::{DocumentStore, JobStore, MemoryDocuments, MemoryStore};
+use super::store::{DocumentStore, JobStore, MemoryDocuments, MemoryStore, StateFolder};
 use crate::requirements::{Environments, HostPython, Interpreter};
 
 /// How a worker process is started.
@@ -114,6 +114,12 @@ pub struct PlatformOptions {
 }
 
 impl PlatformOptions {
+    /// Keeps jobs and all else in a state folder.
+    pub fn keep_in(&mut self, state: &StateFolder) {
+        self.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
+        self.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
+    }
+
     /// The defaults.
     pub fn new(host: HostPython) -> Self {
         Self {

@@ -25,7 +25,7 @@ use super::front::{Front, RUNPOD_HOSTS};
 use super::management::{Management, ManagementOptions};
 use super::options::RateLimits;
 use super::running::Running;
-use super::store::{self, DocumentStore, JobStore};
+use super::store::{self, DocumentStore};
 use super::{Event, Observer, Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader};
@@ -116,8 +116,7 @@ async fn run(
     let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
     platform_options.environments = Some(Arc::clone(&environments));
     if let Some(state) = &state {
-        platform_options.store = Arc::clone(&state.store) as Arc<dyn JobStore>;
-        platform_options.documents = Arc::clone(&state.store) as Arc<dyn DocumentStore>;
+        platform_options.keep_in(state);
     }
     platform_options.max_workers = options.max_workers;
     let token = match options.token.clone().filter(|token| !token.trim().is_empty()) {

@@ -158,7 +158,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str
 }
 
 /// Compares without telling by its time where two texts differ.
-fn same(given: &str, token: &str) -> bool {
+pub fn same(given: &str, token: &str) -> bool {
     given.len() == token.len()
         && given.bytes().zip(token.bytes()).fold(0, |difference, (left, right)| difference | (left ^ right))
             == 0

@@ -21,7 +21,7 @@ use super::error::ManagementError;
 use super::model::Build;
 use super::problem::{Problem, method_not_allowed};
 use super::serve::hex;
-use crate::platform::access::same;
+use crate::server::guard::same;
 
 /// How long an address works, in milliseconds.
 pub(super) const ADDRESS_LIFE: u64 = 60 * 60 * 1000;

@@ -8,11 +8,12 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use crate::platform::Platform;
-use crate::platform::access::{Caller, same, token};
+use crate::platform::access::{Caller, token};
 use crate::platform::client_api::admission::parse_query;
 use crate::platform::client_api::refusal::Refusal;
 use crate::platform::state::Link;
 use crate::platform::supervisor::Supervisor;
+use crate::server::guard::same;
 
 /// How long a refusal waits: a stray worker would ask a hundred times a second.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
