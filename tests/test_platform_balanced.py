@@ -11,14 +11,14 @@ BALANCED = {"type": "LOAD_BALANCER", "scaling": {"type": "REQUEST_COUNT", "reque
 
 def never_well(platform: Platform) -> Endpoint:
     """Make a load-balanced endpoint whose worker never listens."""
-    return platform.create(["/bin/sh", "-c", "exec sleep 100000"], workers={"min": 1, "max": 1}, **BALANCED)
+    return platform.create(["/bin/sh", "-c", "exec sleep 100000"], workers={"min": 0, "max": 1}, **BALANCED)
 
 
 def test_73_request_without_a_worker_ends_after_two_minutes(clocked: Platform) -> None:
     endpoint = never_well(clocked)
     host = {"Host": f"{endpoint.id}.api.localhost"}
     asked = clocked.later(clocked.get, "/anything", headers=host)
-    until(lambda: endpoint.workers()["workers"])
+    until(lambda: endpoint.workers()["workers"])  # only a request that waits starts one
     clocked.advance(115)
     time.sleep(0.3)  # nothing is to happen
     assert not asked.done()
