@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("worker", 3),
     ("manifest", 4),
     ("platform", 5),
+    ("runpod", 5),
     ("dev", 6),
     ("cli", 7),
     ("py", 8),

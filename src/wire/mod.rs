@@ -8,6 +8,7 @@ pub mod error;
 pub mod frame;
 pub mod job;
 pub mod message;
+pub mod payload;
 
 pub use backend::{Backend, BoxFuture};
 pub use error::WireError;

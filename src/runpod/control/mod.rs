@@ -1,0 +1,50 @@
+//! The control plane: endpoints, volumes and prices, behind one trait.
+//!
+//! Two implementations: GraphQL as 1.21 speaks it (Runpod retires it in early 2027) and REST v2
+//! (`platform.md` 5). Nothing else knows which one is used.
+
+mod input;
+
+pub use input::{EndpointInput, EnvironmentVariable, RemoteEndpoint, TemplateInput, VolumeId, VolumeInput};
+
+use super::error::RunpodError;
+use crate::wire::BoxFuture;
+
+/// What can be asked of Runpod's management API.
+pub trait ControlPlane: Send + Sync {
+    /// Returns what it is called in messages, `GraphQL` or `REST v2`.
+    fn name(&self) -> &'static str;
+
+    /// Makes an endpoint and the template it needs.
+    fn create_endpoint<'a>(
+        &'a self,
+        input: &'a EndpointInput,
+    ) -> BoxFuture<'a, Result<RemoteEndpoint, RunpodError>>;
+
+    /// Changes an endpoint and its template to `input`. Variables that are neither in `input` nor
+    /// in `before` are Runpod's own and stay.
+    fn update_endpoint<'a>(
+        &'a self,
+        existing: &'a RemoteEndpoint,
+        input: &'a EndpointInput,
+        before: Option<&'a EndpointInput>,
+    ) -> BoxFuture<'a, Result<RemoteEndpoint, RunpodError>>;
+
+    /// Removes an endpoint; `false` when there was none.
+    fn delete_endpoint<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, RunpodError>>;
+
+    /// Returns an endpoint, `None` when there is none (and only then).
+    fn endpoint<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RemoteEndpoint>, RunpodError>>;
+
+    /// Returns all endpoints of the account.
+    fn endpoints(&self) -> BoxFuture<'_, Result<Vec<RemoteEndpoint>, RunpodError>>;
+
+    /// Returns the ID of the volume with this name in this data center; makes it where it is missing.
+    fn ensure_volume<'a>(&'a self, volume: &'a VolumeInput) -> BoxFuture<'a, Result<String, RunpodError>>;
+
+    /// Returns the price of one worker in US dollars per hour, where Runpod says it.
+    fn price_per_hour<'a>(
+        &'a self,
+        input: &'a EndpointInput,
+    ) -> BoxFuture<'a, Result<Option<f64>, RunpodError>>;
+}

@@ -1,0 +1,15 @@
+//! The cloud: where Runpod's APIs are, credentials, jobs, the control plane, live endpoints.
+//!
+//! Speaks the same protocols as `platform`, from the other side. Knows endpoints, requirements of a
+//! call and what crosses (`wire`); must never know local workers or `platform`.
+
+pub mod client;
+pub mod control;
+pub mod credentials;
+pub mod error;
+pub mod job;
+pub mod jobs;
+pub mod live;
+pub mod urls;
+
+pub use error::{ErrorKind, RunpodError};

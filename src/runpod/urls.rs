@@ -1,0 +1,105 @@
+//! Where Runpod's APIs are (`wire.md` 0.1).
+
+use std::env;
+
+use reqwest::Url;
+
+use super::error::{ErrorKind, RunpodError};
+
+/// Addresses of Runpod's APIs, read from the environment at the time of the call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Urls {
+    /// Control plane, without a slash at its end: GraphQL is `{api}/graphql`, REST `{api}/v2/…`.
+    pub api: String,
+    /// Data plane, without a slash at its end: jobs are at `{endpoints}/{id}/run`.
+    pub endpoints: String,
+    /// Console, for links.
+    pub console: String,
+    /// Logs of workers.
+    pub logs: String,
+}
+
+/// Host of a load-balanced endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancedHost {
+    /// Where to connect to, without a slash at its end.
+    pub base: String,
+    /// `Host` header where it differs from `base`: names below `localhost` are in no DNS.
+    pub host: Option<String>,
+}
+
+impl Urls {
+    /// Reads `RUNPOD_API_BASE_URL`, `RUNPOD_ENDPOINT_BASE_URL`, `RUNPOD_CONSOLE_URL` and
+    /// `RUNPOD_HAPI_URL`; a blank one counts as unset.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] names the variable whose value is no http or https URL.
+    pub fn from_environment() -> Result<Self, RunpodError> {
+        Ok(Self {
+            api: read("RUNPOD_API_BASE_URL", "https://api.runpod.io")?,
+            endpoints: read("RUNPOD_ENDPOINT_BASE_URL", "https://api.runpod.ai/v2")?,
+            console: read("RUNPOD_CONSOLE_URL", "https://console.runpod.io")?,
+            logs: read("RUNPOD_HAPI_URL", "https://hapi.runpod.net")?,
+        })
+    }
+
+    /// Returns the host of a load-balanced endpoint, `flash` for those of deployed apps.
+    ///
+    /// # Errors
+    /// Where the data plane's address has no host.
+    pub fn balanced(&self, endpoint: &str) -> Result<BalancedHost, RunpodError> {
+        let url = Url::parse(&self.endpoints).map_err(|error| {
+            RunpodError::new(ErrorKind::Configuration, format!("`{}`: {error}", self.endpoints))
+        })?;
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        if url.scheme() == "https" {
+            return Ok(BalancedHost { base: format!("https://{endpoint}.{host}{port}"), host: None });
+        }
+        // Plain http is a platform on this machine: it is reached by its own address.
+        Ok(BalancedHost {
+            base: format!("http://{host}{port}"),
+            host: Some(format!("{endpoint}.api.localhost")),
+        })
+    }
+}
+
+fn read(name: &str, default: &str) -> Result<String, RunpodError> {
+    let value = env::var(name).unwrap_or_default();
+    let value = value.trim().trim_end_matches('/');
+    if value.is_empty() {
+        return Ok(default.to_owned());
+    }
+    let is_good = Url::parse(value)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    if is_good {
+        return Ok(value.to_owned());
+    }
+    Err(RunpodError::new(
+        ErrorKind::Configuration,
+        format!("{name}=`{value}` is not a valid http or https URL"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(endpoints: &str) -> Urls {
+        Urls {
+            api: String::new(),
+            endpoints: endpoints.to_owned(),
+            console: String::new(),
+            logs: String::new(),
+        }
+    }
+
+    #[test]
+    fn balanced_host_is_below_the_data_plane_and_plain_http_keeps_the_address() {
+        let cloud = urls("https://api.runpod.ai/v2").balanced("ep1").expect("a URL");
+        assert_eq!(cloud, BalancedHost { base: "https://ep1.api.runpod.ai".to_owned(), host: None });
+        let here = urls("http://localhost:8890/v2").balanced("ep1").expect("a URL");
+        assert_eq!(here.base, "http://localhost:8890");
+        assert_eq!(here.host.as_deref(), Some("ep1.api.localhost"));
+    }
+}
