@@ -41,6 +41,15 @@ pub fn find_key() -> Option<ApiKey> {
         .or_else(|| credentials_file().and_then(|file| key_in(&file)))
 }
 
+/// Returns where a key was found: the variable's name, or the file's.
+pub fn found_in() -> Option<String> {
+    if env::var("RUNPOD_API_KEY").is_ok_and(|text| ApiKey::new(&text).is_some()) {
+        return Some("RUNPOD_API_KEY".to_owned());
+    }
+    let file = credentials_file()?;
+    key_in(&file).map(|_| file.display().to_string())
+}
+
 /// Returns the key, or says how to get one.
 ///
 /// # Errors
