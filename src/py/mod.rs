@@ -12,7 +12,11 @@ mod endpoint;
 mod enums;
 mod errors;
 mod payload;
+mod pickling;
 mod runtime;
+mod strided;
+mod text;
+mod unpickle;
 mod worker;
 
 use pyo3::prelude::*;
@@ -32,6 +36,8 @@ mod _core {
         cpu_max_disk, data_center_values, enum_table, find_data_center, gpu_ids, hardware_tables,
         normalize_gpu_ids, parameter_table, parse_gpu_ids, suggest, unknown_data_center, unknown_member,
     };
+    #[pymodule_export]
+    use super::text::{dump_text, load_text};
     #[pymodule_export]
     use super::worker::WorkerLink;
 }
