@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod error;
 pub mod frame;
+pub mod function;
 pub mod job;
 pub mod message;
 pub mod payload;
