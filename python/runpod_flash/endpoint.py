@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from ._typing import (
         AsyncIterator,
+        C,
         Callable,
         Coroutine,
         Iterator,
@@ -145,9 +146,10 @@ class Endpoint(_core.EndpointBase):
         return [CpuInstanceType(value) for value in values]
 
     if TYPE_CHECKING:
-
+        # A class stays its own type: its constructor and its async methods are typed exactly, it can annotate
+        # parameters, and mypy never applies a class decorator anyway. See "Types" in docs/sdk.md.
         @overload
-        def __call__(self, func_or_class: type[Any]) -> Any: ...
+        def __call__(self, func_or_class: type[C]) -> type[C]: ...  # type: ignore[overload-overlap]
         @overload
         def __call__(
             self, func_or_class: Callable[P, Coroutine[Any, Any, T]]

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
 use super::job::{CallOptions, EndpointRef, JobState, Output, Status};
-use crate::wire::payload::{Part, Payload};
+use crate::wire::payload::Payload;
 
 impl Client {
     /// Submits a job by `/run` and returns its state then. Never repeated where it may have been
@@ -61,7 +61,8 @@ impl Client {
             request = request.bearer_auth(key.reveal());
         }
         if let Some(payload) = payload {
-            request = request.header("Content-Type", "application/json").body(text(payload));
+            request =
+                request.header("Content-Type", "application/json").body(reqwest::Body::wrap(payload.body()));
         }
         for (name, value) in &options.headers {
             request = request.header(name, value);
@@ -106,17 +107,4 @@ fn state(body: Bytes) -> Result<JobState, RunpodError> {
         request_id: None,
         raw: body,
     })
-}
-
-fn text(payload: &Payload) -> Bytes {
-    let mut text = Vec::new();
-    for part in payload.parts() {
-        match part {
-            Part::Text(bytes) => text.extend_from_slice(bytes),
-            Part::Base64(segments) => {
-                text.extend_from_slice(base64_simd::STANDARD.encode_to_string(segments.concat()).as_bytes());
-            }
-        }
-    }
-    text.into()
 }

@@ -4,10 +4,12 @@
 //! Knows the endpoint's words; must never know who sends.
 
 pub mod backend;
+pub mod base64;
 pub mod error;
 pub mod frame;
 pub mod function;
 pub mod job;
+pub mod limits;
 pub mod message;
 pub mod payload;
 
