@@ -2,26 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use super::{errors, runtime};
+use super::client::client;
+use super::endpoint::EndpointBase;
+use super::{completion, errors};
 use crate::project::ship::{self, CalleeRequest, Request};
+use crate::endpoint::EndpointKind;
 use crate::runpod::client::Client;
-use crate::runpod::credentials;
-use crate::runpod::job::{CallOptions, EndpointRef, Output};
-use crate::runpod::urls::Urls;
-use crate::runpod::{ErrorKind, RunpodError};
-use crate::wire::function::{Arguments, FunctionRequest, FunctionResponse, RemoteFailure};
+use crate::runpod::control::{self, EnvironmentVariable};
+use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
+use crate::runpod::live::{Provision as _, Provisioner, ProvisionerOptions, input_of};
+use crate::runpod::{ErrorKind, RunpodError, credentials};
+use crate::wire::function::{Arguments, FunctionRequest, FunctionResponse, Pickled, RemoteFailure};
 
 /// Computes what travels with a function or class, as JSON text: a `Shipment`, or `error`, `kind`
 /// and `hint` where it cannot travel.
 #[pyfunction]
-#[pyo3(signature = (text, file, roots, name, line, known, endpoints))]
+#[pyo3(signature = (text, file, roots, name, line, known, endpoints, also))]
 #[expect(clippy::too_many_arguments, reason = "one call from one place in Python")]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python objects")]
 pub(super) fn ship_source(
@@ -33,6 +36,7 @@ pub(super) fn ship_source(
     line: Option<usize>,
     known: BTreeSet<String>,
     endpoints: BTreeSet<String>,
+    also: BTreeSet<String>,
 ) -> PyResult<String> {
     py.detach(|| {
         let request = Request {
@@ -43,6 +47,7 @@ pub(super) fn ship_source(
             line,
             known: &known,
             endpoints: &endpoints,
+            also: &also,
         };
         let told = match ship::ship(&request) {
             Ok(shipment) => serde_json::to_string(&shipment),
@@ -99,10 +104,9 @@ pub(super) fn live_call<'py>(
     };
     let call = async move {
         let reference = EndpointRef::Id(endpoint);
-        let state = client.call(&reference, &request.into_job(), &options).await?;
-        state.into_result()
+        ended(&client, &reference, &request.into_job(), &options).await
     };
-    runtime::awaitable(py, call, move |py, outcome| {
+    completion::awaitable(py, call, move |py, outcome| {
         let output = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
         value(py, &name, &output)
     })
@@ -151,17 +155,98 @@ fn arguments(name: &str, args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) 
     Ok(all)
 }
 
-fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<Bytes>> {
+fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickled> {
     let py = value.py();
     let made = py.import("cloudpickle")?.call_method1("dumps", (value,));
     let bytes = made.map_err(|error| {
         let raise = || py.import("runpod_flash._live")?.call_method1("unpicklable", (name, which, value, &error));
         raise().map_or_else(|error| error, PyErr::from_value)
     })?;
-    Ok(vec![super::buffer::pin(&bytes)?])
+    Ok(vec![super::buffer::pin(&bytes)?.into()])
 }
 
-fn client(py: Python<'_>) -> PyResult<Client> {
-    let make = || Client::new(Urls::from_environment()?, credentials::find_key());
-    make().map_err(|error| errors::runpod(py, &error))
+
+/// The provisioner of this process, and what it was made for.
+type Known = (u32, String, PathBuf, Provisioner);
+static PROVISIONER: Mutex<Option<Known>> = Mutex::new(None);
+
+/// Makes a live endpoint where it is missing; the awaitable gives its ID.
+///
+/// `needs_key` puts the account's key among the endpoint's variables: its code calls others.
+#[pyfunction]
+#[pyo3(signature = (endpoint, name, root, needs_key))]
+pub(super) fn live_ensure<'py>(
+    py: Python<'py>,
+    endpoint: &EndpointBase,
+    name: String,
+    root: PathBuf,
+    needs_key: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let client = client(py)?;
+    let mut input = input_of(&endpoint.config, &name, EndpointKind::QueueBased, true)
+        .map_err(|error| errors::runpod(py, &error))?;
+    if needs_key
+        && let Some(template) = &mut input.template
+        && !template.env.iter().any(|variable| variable.key == KEY)
+        && let Some(key) = credentials::find_key()
+    {
+        template.env.push(EnvironmentVariable { key: KEY.to_owned(), value: key.reveal().to_owned() });
+    }
+    let work = async move {
+        let provisioner = provisioner(client, root).await?;
+        provisioner.ensure(&input).await
+    };
+    completion::awaitable(py, work, move |py, live| match live {
+        Ok(live) => Ok(live.id.into_pyobject(py)?.into_any().unbind()),
+        Err(error) => Err(errors::runpod(py, &error)),
+    })
+}
+
+const KEY: &str = "RUNPOD_API_KEY";
+
+async fn provisioner(client: Client, root: PathBuf) -> Result<Provisioner, RunpodError> {
+    let lock = || PROVISIONER.lock().unwrap_or_else(PoisonError::into_inner);
+    let address = client.urls().graphql.clone();
+    let find = || {
+        let known = lock();
+        let (process, api, folder, provisioner) = known.as_ref()?;
+        let is_it = *process == std::process::id() && *api == address && *folder == root;
+        is_it.then(|| provisioner.clone())
+    };
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    let chosen = control::choose(&client).await?;
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    let made = Provisioner::new(ProvisionerOptions {
+        control: chosen.control,
+        api: address.clone(),
+        root: root.clone(),
+        is_temporary: false,
+        needs_price: false,
+        say: std::sync::Arc::new(|line| tracing::info!("{line}")),
+    });
+    *lock() = Some((std::process::id(), address, root, made.clone()));
+    Ok(made)
+}
+
+/// Submits a job and waits for its end.
+async fn ended(
+    client: &Client,
+    endpoint: &EndpointRef,
+    payload: &crate::wire::payload::Payload,
+    options: &CallOptions,
+) -> Result<Output, RunpodError> {
+    let mut state: JobState = client.run(endpoint, payload, options).await?;
+    while !state.status.is_terminal() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        state = client.status(endpoint, &state.id, options).await?;
+    }
+    if state.status == Status::Completed {
+        return Ok(state.output);
+    }
+    let text = state.error.map_or_else(|| "no reason was given".to_owned(), |error| error.get().to_owned());
+    Err(RunpodError::new(ErrorKind::JobFailed, text).about_job(state.id))
 }

@@ -2,15 +2,14 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::payload::{Part, Payload};
+use super::payload::{Part, Payload, Segment};
 
 /// Pickled value, in segments.
-pub type Pickled = Vec<Bytes>;
+pub type Pickled = Vec<Segment>;
 
 /// Arguments by position and by name.
 #[derive(Debug, Clone, Default)]
@@ -181,6 +180,7 @@ impl RemoteFailure {
 #[cfg(test)]
 mod tests {
     use base64_simd::STANDARD;
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -190,7 +190,13 @@ mod tests {
         for part in payload.parts() {
             match part {
                 Part::Text(bytes) => text.push_str(std::str::from_utf8(bytes).unwrap()),
-                Part::Base64(segments) => text.push_str(&STANDARD.encode_to_string(segments.concat())),
+                Part::Base64(segments) => {
+                    let bytes = segments.iter().map(|segment| match segment {
+                        Segment::Bytes(bytes) => bytes.to_vec(),
+                        Segment::Source(_) => unreachable!("the tests have none"),
+                    });
+                    text.push_str(&STANDARD.encode_to_string(bytes.collect::<Vec<_>>().concat()));
+                }
             }
         }
         text
@@ -203,7 +209,7 @@ mod tests {
             named in proptest::collection::btree_map(".{0,8}", proptest::collection::vec(any::<u8>(), 0..40), 0..4),
             code in ".*",
         ) {
-            let bytes = |value: &Vec<u8>| vec![Bytes::from(value.clone())];
+            let bytes = |value: &Vec<u8>| vec![Segment::from(Bytes::from(value.clone()))];
             let mut head = Map::new();
             head.insert("function_code".to_owned(), Value::String(code.clone()));
             let arguments = Arguments {

@@ -155,6 +155,9 @@ impl Closure<'_, '_> {
         let is_lazy = self.levels[0].units.all.iter().any(|unit| unit.kind == Kind::Future);
         let uses = scope::uses(self.target, is_lazy, Some(&skip));
         self.need_all(&uses, innermost);
+        for name in self.request.also {
+            self.need(name, 0, false, true, &[]);
+        }
         loop {
             while let Some((level, index)) = self.pending.pop() {
                 let uses = self.levels[level].units.all[index].uses.clone();

@@ -40,6 +40,8 @@ pub struct Request<'a> {
     pub line: Option<usize>,
     /// Names whose values travel by themselves, and need no source.
     pub known: &'a BTreeSet<String>,
+    /// Further names of the module that have to travel.
+    pub also: &'a BTreeSet<String>,
     /// Further names that are endpoints, as far as the caller knows.
     pub endpoints: &'a BTreeSet<String>,
 }
