@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
 use super::{completion, errors};
-use crate::project::ship::{self, CalleeRequest, Request};
 use crate::endpoint::EndpointKind;
+use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::client::Client;
 use crate::runpod::control::{self, EnvironmentVariable};
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
@@ -159,12 +159,12 @@ fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickle
     let py = value.py();
     let made = py.import("cloudpickle")?.call_method1("dumps", (value,));
     let bytes = made.map_err(|error| {
-        let raise = || py.import("runpod_flash._live")?.call_method1("unpicklable", (name, which, value, &error));
+        let raise =
+            || py.import("runpod_flash._live")?.call_method1("unpicklable", (name, which, value, &error));
         raise().map_or_else(|error| error, PyErr::from_value)
     })?;
     Ok(vec![super::buffer::pin(&bytes)?.into()])
 }
-
 
 /// The provisioner of this process, and what it was made for.
 type Known = (u32, String, PathBuf, Provisioner);
@@ -183,7 +183,7 @@ pub(super) fn live_ensure<'py>(
     needs_key: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let client = client(py)?;
-    let mut input = input_of(&endpoint.config, &name, EndpointKind::QueueBased, true)
+    let mut input = input_of(&endpoint.config, &name, EndpointKind::Queue, true)
         .map_err(|error| errors::runpod(py, &error))?;
     if needs_key
         && let Some(template) = &mut input.template
@@ -206,7 +206,7 @@ const KEY: &str = "RUNPOD_API_KEY";
 
 async fn provisioner(client: Client, root: PathBuf) -> Result<Provisioner, RunpodError> {
     let lock = || PROVISIONER.lock().unwrap_or_else(PoisonError::into_inner);
-    let address = client.urls().graphql.clone();
+    let address = client.urls().api.clone();
     let find = || {
         let known = lock();
         let (process, api, folder, provisioner) = known.as_ref()?;
@@ -221,7 +221,7 @@ async fn provisioner(client: Client, root: PathBuf) -> Result<Provisioner, Runpo
         return Ok(found);
     }
     let made = Provisioner::new(ProvisionerOptions {
-        control: chosen.control,
+        control: chosen.plane,
         api: address.clone(),
         root: root.clone(),
         is_temporary: false,
