@@ -14,6 +14,7 @@ mod endpoint;
 mod enums;
 mod errors;
 mod jobs;
+mod live;
 mod payload;
 mod pickling;
 mod runtime;
@@ -43,6 +44,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::jobs::{job_run, job_status};
+    #[pymodule_export]
+    use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
     #[pymodule_export]
     use super::text::{dump_text, load_text};
     #[pymodule_export]
