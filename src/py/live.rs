@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
-use super::{completion, errors};
+use super::unpickle::{self, Reader};
+use super::{completion, errors, payload};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::client::Client;
@@ -98,7 +99,9 @@ pub(super) fn live_call<'py>(
         constructor: constructor.map(|(args, kwargs)| arguments(&name, &args, &kwargs)).transpose()?,
     };
     let client = client(py)?;
+    let large = Arc::new(Reader::default());
     let options = CallOptions {
+        large: Some(Arc::clone(&large) as _),
         timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         ..CallOptions::default()
     };
@@ -108,11 +111,11 @@ pub(super) fn live_call<'py>(
     };
     completion::awaitable(py, call, move |py, outcome| {
         let output = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
-        value(py, &name, &output)
+        value(py, &name, &output, &large)
     })
 }
 
-fn value(py: Python<'_>, name: &str, output: &Output) -> PyResult<Py<PyAny>> {
+fn value(py: Python<'_>, name: &str, output: &Output, large: &Reader) -> PyResult<Py<PyAny>> {
     let malformed = |why: &str| {
         let text = format!("the worker of `{name}` answered what is no FunctionResponse: {why}");
         errors::runpod(py, &RunpodError::new(ErrorKind::Malformed, text).at_endpoint(name))
@@ -130,12 +133,13 @@ fn value(py: Python<'_>, name: &str, output: &Output) -> PyResult<Py<PyAny>> {
         )?;
         return Err(PyErr::from_value(made));
     }
+    // A large one was read while it arrived.
+    let taken = large.take().transpose()?;
     let value = match (&response.result, response.json_result) {
+        (None, _) if taken.is_some() => taken.unwrap_or_else(|| py.None()),
         (Some(text), _) => {
-            let bytes = base64_simd::STANDARD
-                .decode_to_vec(text.as_bytes())
-                .map_err(|error| malformed(&error.to_string()))?;
-            py.import("pickle")?.call_method1("loads", (PyBytes::new(py, &bytes),))?.unbind()
+            let text = bytes::Bytes::copy_from_slice(text.as_bytes());
+            unpickle::load_base64(py, text, &malformed)?.unbind()
         }
         (None, Some(json)) => py.import("json")?.call_method1("loads", (json.get(),))?.unbind(),
         (None, None) => py.None(),
@@ -157,13 +161,13 @@ fn arguments(name: &str, args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) 
 
 fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickled> {
     let py = value.py();
-    let made = py.import("cloudpickle")?.call_method1("dumps", (value,));
-    let bytes = made.map_err(|error| {
-        let raise =
-            || py.import("runpod_flash._live")?.call_method1("unpicklable", (name, which, value, &error));
+    payload::pickle_in_band(value).map_err(|error| {
+        let raise = || {
+            let module = py.import("runpod_flash._live")?;
+            module.call_method1("unpicklable", (name, which, value, error.into_value(py)))
+        };
         raise().map_or_else(|error| error, PyErr::from_value)
-    })?;
-    Ok(vec![super::buffer::pin(&bytes)?.into()])
+    })
 }
 
 /// The provisioner of this process, and what it was made for.
