@@ -2,9 +2,6 @@
 
 from runpod_flash import Endpoint
 
-for limits in (5, (0, 3), (1, 10), (2, 10), None):
-    Endpoint(name=f"p06-{limits}", workers=limits)
-
 
 @Endpoint(name="p06-five", cpu="cpu3c-1-2", workers=5)
 def five():
@@ -14,6 +11,11 @@ def five():
 @Endpoint(name="p06-three", cpu="cpu3c-1-2", workers=(0, 3))
 def three():
     return 3
+
+
+@Endpoint(name="p06-one", cpu="cpu3c-1-2", workers=(1, 10))
+def ten():
+    return 10
 
 
 @Endpoint(name="p06-default", cpu="cpu3c-1-2")

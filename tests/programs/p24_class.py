@@ -8,7 +8,7 @@ class Model:
     def __init__(self):
         self.scale = 3
 
-    def predict(self, x):
+    def multiply(self, x):
         return x * self.scale
 
 
@@ -27,7 +27,7 @@ class Sized:
 
 async def main():
     model = Model()
-    assert await model.predict(2) == 6
+    assert await model.multiply(2) == 6
     large = Sized("large", layers=4)
     assert await large.describe() == "large-4"
     assert await large.predict(1.5, scale=2.0) == 12.0
