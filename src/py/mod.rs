@@ -15,7 +15,11 @@ mod enums;
 mod errors;
 mod jobs;
 mod payload;
+mod pickling;
 mod runtime;
+mod strided;
+mod text;
+mod unpickle;
 mod worker;
 
 use pyo3::prelude::*;
@@ -39,6 +43,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::jobs::{job_run, job_status};
+    #[pymodule_export]
+    use super::text::{dump_text, load_text};
     #[pymodule_export]
     use super::worker::WorkerLink;
 }
