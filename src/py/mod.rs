@@ -14,6 +14,7 @@ mod endpoint;
 mod enums;
 mod errors;
 mod jobs;
+mod live;
 mod payload;
 mod runtime;
 mod worker;
@@ -39,6 +40,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::jobs::{job_run, job_status};
+    #[pymodule_export]
+    use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
     #[pymodule_export]
     use super::worker::WorkerLink;
 }
