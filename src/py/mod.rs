@@ -17,7 +17,11 @@ mod errors;
 mod jobs;
 mod live;
 mod payload;
+mod pickling;
 mod runtime;
+mod strided;
+mod text;
+mod unpickle;
 mod worker;
 
 use pyo3::prelude::*;
@@ -45,6 +49,8 @@ mod _core {
     use super::jobs::{job_run, job_status};
     #[pymodule_export]
     use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
+    #[pymodule_export]
+    use super::text::{dump_text, load_text};
     #[pymodule_export]
     use super::worker::WorkerLink;
 }
