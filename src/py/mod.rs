@@ -8,6 +8,7 @@ mod call;
 mod cli;
 mod client;
 mod completion;
+mod credentials;
 mod dotenv;
 mod embedded;
 mod endpoint;
@@ -33,6 +34,8 @@ mod _core {
     use super::cli::cli_main;
     #[pymodule_export]
     use super::client::destination;
+    #[pymodule_export]
+    use super::credentials::api_key;
     #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
