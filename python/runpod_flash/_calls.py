@@ -90,6 +90,7 @@ def _prepare(
     if "<locals>" in callable_name:
         callable_name = callable_name.rpartition("<locals>.")[2]
     name = endpoint._normalized_name(endpoint.name or "")
+    _core.destination()
     _declare()
     if name in _refused:
         raise _refused[name].with_traceback(None)

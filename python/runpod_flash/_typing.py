@@ -8,6 +8,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
 R_co = TypeVar("R_co", covariant=True)
 L_co = TypeVar("L_co", covariant=True)
@@ -79,6 +80,7 @@ class RemoteGeneratorFunction(Protocol, Generic[P, T, L_co]):
 
 __all__ = [
     "AsyncIterator",
+    "C",
     "Callable",
     "Coroutine",
     "Generation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 
@@ -41,7 +42,96 @@ class UnavailableError(FlashError, NotImplementedError):
     """Needs a part of Runpod that this release cannot reach."""
 
 
-class RemoteExecutionError(FlashError, RuntimeError):
+class FlashRuntimeError(FlashError, RuntimeError):
+    """Base of what goes wrong while something runs; the name is 1.21's."""
+
+
+class RunpodError(FlashError):
+    """Runpod did not do what was asked, or could not be asked.
+
+    ``endpoint``, ``job_id`` and ``request_id`` (Runpod's own, for its support) say what it was about,
+    ``status_code`` and ``body`` what Runpod answered, ``retry_after`` how many seconds it asked to wait;
+    each is ``None`` where it is not known.
+    """
+
+    endpoint: str | None = None
+    job_id: str | None = None
+    request_id: str | None = None
+    request: Any = None
+    status_code: int | None = None
+    body: str | None = None
+    retry_after: float | None = None
+
+
+class AuthenticationError(RunpodError, PermissionError):
+    """There is no API key, or Runpod does not accept it."""
+
+
+class RunpodAPIKeyError(AuthenticationError):
+    """No API key was found."""
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+        super().__init__(_NO_KEY if message is None else message, hint=hint)
+
+
+_NO_KEY = """no Runpod API key found; set one with
+
+  flash login
+  export RUNPOD_API_KEY=your-key
+  echo 'RUNPOD_API_KEY=your-key' >> .env
+
+keys are made at https://docs.runpod.io/get-started/api-keys"""
+
+
+class NotFoundError(RunpodError, RuntimeError, LookupError):
+    """There is no such endpoint, app or route."""
+
+
+class JobNotFoundError(NotFoundError):
+    """There is no such job: it expired, was purged, or never was."""
+
+
+class RateLimitError(RunpodError):
+    """Too many requests, also after the waits that the deadline allowed."""
+
+
+class InvalidRequestError(RunpodError, ValueError):
+    """Runpod refused the request as it is."""
+
+
+class ServiceUnavailableError(RunpodError):
+    """Runpod failed, also when it was asked again where that was safe."""
+
+
+class ConnectionFailedError(RunpodError, ConnectionError):
+    """There was no connection, or it broke."""
+
+
+class DeadlineExceededError(RunpodError, TimeoutError):
+    """The time that the caller gave has passed; the job, if there is one, goes on."""
+
+
+class MalformedAnswerError(RunpodError):
+    """An answer that is not what Runpod's protocol says."""
+
+
+class ShipmentError(RunpodError, RuntimeError):
+    """The code of a function cannot be shipped; nothing was sent."""
+
+
+class ProvisioningError(RunpodError, RuntimeError):
+    """An endpoint could not be made, changed or removed."""
+
+
+class SerializationError(FlashRuntimeError):
+    """A value cannot be sent or read; the name is 1.21's."""
+
+
+class PayloadTooLargeError(RunpodError, SerializationError, ValueError):
+    """More bytes than Runpod takes; nothing was sent."""
+
+
+class RemoteExecutionError(FlashRuntimeError):
     """A call failed in its worker.
 
     ``error_type`` is the class of the remote exception, ``remote_traceback`` its traceback as text
@@ -101,6 +191,65 @@ class InternalError(RemoteExecutionError):
     """A fault of this package."""
 
 
+class JobError(RunpodError, RemoteExecutionError):
+    """A job on Runpod ended without a result; ``output`` is what it left."""
+
+    endpoint: str = ""
+    output: Any = None
+
+
+class JobFailedError(JobError):
+    """The job ended ``FAILED``."""
+
+
+class JobTimedOutError(JobError, ExecutionTimeoutError):
+    """The job ran or waited longer than it may."""
+
+
+class JobCancelledError(JobError, CallCancelledError):
+    """The job was cancelled."""
+
+
+class DeserializeTimeoutError(SerializationError):
+    """Reading a value took too long; the name is 1.21's, nothing here raises it."""
+
+
+class GraphQLError(FlashRuntimeError):
+    """A GraphQL request failed; the name is 1.21's."""
+
+
+class GraphQLMutationError(GraphQLError):
+    """A GraphQL mutation failed."""
+
+
+class GraphQLQueryError(GraphQLError):
+    """A GraphQL query failed."""
+
+
+class ManifestServiceUnavailableError(FlashRuntimeError):
+    """The name is 1.21's, nothing here raises it."""
+
+
+class LocalModuleResolutionError(ShipmentError):
+    """An import of a local module cannot be followed; the name is 1.21's."""
+
+
+class LocalModulePayloadTooLargeError(ShipmentError):
+    """The local modules of a function are too large to be shipped; the name is 1.21's."""
+
+
+class FlashAppError(FlashError):
+    """Something about an app is wrong; the name is 1.21's."""
+
+
+class FlashAppNotFoundError(FlashAppError, LookupError):
+    """There is no such app."""
+
+
+class FlashEnvironmentNotFoundError(FlashAppError, LookupError):
+    """The app has no such environment."""
+
+
 def _restore(cls: type[FlashError], args: tuple[Any, ...], state: dict[str, Any]) -> FlashError:
     error = cls(*args)
     error.__dict__.update(state)
@@ -131,6 +280,99 @@ def remote(
     if exception is not None:
         error.__cause__ = _unpickle(exception)
     return error
+
+
+def runpod(
+    class_name: str,
+    message: str,
+    *,
+    hint: str | None,
+    endpoint: str | None,
+    job_id: str | None,
+    request_id: str | None,
+    request: str | None,
+    status_code: int | None,
+    body: str | None,
+    retry_after: float | None,
+    output: str | None,
+    error_type: str | None,
+    remote_traceback: str | None,
+) -> RunpodError:
+    """Make the exception of a request or job that failed; called by the core."""
+    cls: type[RunpodError] = globals()[class_name]
+    error = _as_httpx(cls, status_code, request, body)(message, hint=hint)
+    error.endpoint = endpoint or ""
+    error.job_id = job_id
+    error.request_id = request_id
+    if error.request is None:
+        error.request = request
+    error.status_code = status_code
+    error.body = body
+    error.retry_after = retry_after
+    if isinstance(error, JobError):
+        error.output = _json(output)
+        error.error_type = error_type or ""
+        error.remote_traceback = remote_traceback or ""
+        error.__cause__ = _of_builtin(error_type, message)
+    return error
+
+
+def _as_httpx(cls: type[RunpodError], status: int | None, request: str | None, body: str | None) -> Any:
+    """Return the class, as one of httpx's where the program uses that: 1.21 raised its errors."""
+    httpx = sys.modules.get("httpx")
+    if status is None or httpx is None or not hasattr(httpx, "HTTPStatusError"):
+        return cls
+    made = _with_httpx.get(cls)
+    if made is None:
+        # The name and the module stay, so that tracebacks and reports do.
+        namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+        made = type(cls.__name__, (cls, httpx.HTTPStatusError), namespace | {"__reduce__": _reduce_plain})
+        _with_httpx[cls] = made
+    method, _, url = (request or "GET http://unknown").partition(" ")
+
+    def make(message: str, *, hint: str | None) -> RunpodError:
+        error = made.__new__(made, message)
+        FlashError.__init__(error, message, hint=hint)
+        error._request = httpx.Request(method, url or "http://unknown")
+        error.response = httpx.Response(status, text=body or "", request=error._request)
+        error.request = error._request
+        return error
+
+    return make
+
+
+_with_httpx: dict[type[RunpodError], Any] = {}
+
+
+def _reduce_plain(self: FlashError) -> tuple[Any, ...]:
+    state = {name: value for name, value in self.__dict__.items() if name not in ("_request", "response", "request")}
+    plain = next(base for base in type(self).__mro__[1:] if base.__name__ == type(self).__name__)
+    return _restore, (plain, self.args, state)
+
+
+def _of_builtin(error_type: str | None, message: str) -> BaseException | None:
+    """Return the remote exception where its class is one of Python's own, or one that is loaded here."""
+    if not error_type:
+        return None
+    module, _, name = error_type.rpartition(".")
+    owner = sys.modules.get(module or "builtins")
+    cls = getattr(owner, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, Exception)):
+        return None
+    text = message.removeprefix(f"{error_type}: ").removeprefix(f"{name}: ")
+    try:
+        return cls(text)
+    except Exception:  # Its constructor wants something else; the text says what it was.
+        return None
+
+
+def _json(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _unpickle(exception: bytes) -> BaseException | None:

@@ -7,8 +7,7 @@ use pyo3::prelude::*;
 use tokio::sync::mpsc;
 
 use super::embedded::{self, Declaration};
-use super::{errors, payload, runtime};
-use crate::endpoint::target::parse_target;
+use super::{completion, errors, payload, runtime};
 use crate::wire::Backend;
 use crate::wire::backend::{Call, Reply};
 use crate::wire::message::{CallHead, Constructor, ErrorReport, Failure, Input};
@@ -21,29 +20,30 @@ pub(super) fn install_backend(backend: Arc<dyn Backend>) -> bool {
     BACKEND.set(backend).is_ok()
 }
 
-/// Returns where calls of this process go: the installed backend, else this machine's platform,
-/// embedded at the first call.
+/// Returns whether calls of this process are routed by the parent of this worker.
+pub(super) fn has_parent() -> bool {
+    BACKEND.get().is_some()
+}
+
+/// Returns what runs calls: the installed backend, else this machine's platform, embedded at the
+/// first call.
 ///
 /// # Errors
-/// Where `FLASH_TARGET` asks for what this release cannot do.
+/// Where the system gives no threads, or `FLASH_DEPS` is wrong.
 pub(super) fn backend(py: Python<'_>) -> PyResult<Arc<dyn Backend>> {
-    if let Some(installed) = BACKEND.get() {
-        return Ok(Arc::clone(installed));
+    match BACKEND.get() {
+        Some(installed) => Ok(Arc::clone(installed)),
+        None => embedded::platform(py),
     }
-    let variable = std::env::var("FLASH_TARGET").ok();
-    parse_target(variable.as_deref()).map_err(|error| errors::target(py, &error))?;
-    embedded::platform(py)
 }
 
 /// Tells the embedded platform of all endpoints of this process; a worker's parent knows its own.
 #[pyfunction]
 pub(super) fn declare(py: Python<'_>, declarations: Vec<Declaration<'_>>) -> PyResult<()> {
-    if BACKEND.get().is_some() {
-        return Ok(());
+    match BACKEND.get() {
+        Some(_) => Ok(()),
+        None => embedded::declare(py, declarations),
     }
-    let variable = std::env::var("FLASH_TARGET").ok();
-    parse_target(variable.as_deref()).map_err(|error| errors::target(py, &error))?;
-    embedded::declare(py, declarations)
 }
 
 /// Calls a function or method; the awaitable gives its result.
@@ -68,7 +68,7 @@ pub(super) fn call<'py>(
     let call = encode(head, arguments, constructor, function, by_value)?;
     let endpoint = call.head.endpoint.clone();
     let answer = async move { backend.call(call).await };
-    runtime::awaitable(py, answer, move |py, answer| match answer {
+    completion::awaitable(py, answer, move |py, answer| match answer {
         Ok(Reply::Value(segments)) => Ok(payload::load(py, &segments)?.unbind()),
         Ok(Reply::Stream(_)) => Err(unexpected(py, &endpoint, "items came where one value was asked for")),
         Err(report) => Err(errors::report(py, &endpoint, &report)),
@@ -94,7 +94,7 @@ pub(super) fn stream<'py>(
     let call = encode(head, arguments, constructor, function, by_value)?;
     let endpoint = call.head.endpoint.clone();
     let answer = async move { backend.call(call).await };
-    runtime::awaitable(py, answer, move |py, answer| match answer {
+    completion::awaitable(py, answer, move |py, answer| match answer {
         Ok(Reply::Stream(receiver)) => {
             let source = Arc::new(tokio::sync::Mutex::new(Some(receiver)));
             Ok(Py::new(py, Items { endpoint, source })?.into_any())
@@ -126,7 +126,7 @@ impl Items {
                 None => None,
             }
         };
-        runtime::awaitable(py, next, move |py, item| match item {
+        completion::awaitable(py, next, move |py, item| match item {
             Some(Ok(segments)) => {
                 let item = payload::load(py, &segments)?;
                 Ok(pyo3::types::PyTuple::new(py, [item])?.into_any().unbind())

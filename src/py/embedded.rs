@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::platform::options::{CommandLine, WorkerCommand};
 use crate::platform::spec::{FlashRuntime, Runtime, Scaling};
 use crate::platform::{EndpointSpec, Event, Observer, Platform, PlatformOptions};
 use crate::requirements::{DepsMode, Environments, Interpreter, Progress, ProgressKind, Reporter};
+use crate::runpod::credentials;
 use crate::wire::Backend;
 use crate::wire::message::{LoadHead, OutputStream, Source};
 
@@ -82,7 +82,7 @@ fn embedded(py: Python<'_>) -> PyResult<&'static Embedded> {
     let host = host_python(py)?;
     let mode = DepsMode::from_environment()
         .map_err(|error| errors::configuration(py, &[ConfigError::new("FLASH_DEPS", error.to_string())]))?;
-    if let Some(place) = found_key() {
+    if let Some(place) = credentials::found_in() {
         tell(context, format!("flash: calls run on this machine; the Runpod API key in {place} is not used"));
     }
     Ok(context.embedded.get_or_init(|| {
@@ -166,21 +166,6 @@ fn source_of(place: &[String], sys_path: Vec<String>) -> Source {
         }
         _ => Source::Value { sys_path },
     }
-}
-
-/// Returns where a Runpod API key was found.
-fn found_key() -> Option<String> {
-    if std::env::var("RUNPOD_API_KEY").is_ok_and(|key| !key.trim().is_empty()) {
-        return Some("RUNPOD_API_KEY".to_owned());
-    }
-    let file: PathBuf = dirs::home_dir()?.join(".runpod").join("config.toml");
-    let table: toml::Table = std::fs::read_to_string(&file).ok()?.parse().ok()?;
-    let key = match table.get("default") {
-        Some(default) => default.get("api_key"),
-        None => table.get("apikey"),
-    };
-    let is_set = key.and_then(toml::Value::as_str).is_some_and(|key| !key.trim().is_empty());
-    is_set.then(|| file.display().to_string())
 }
 
 /// What workers write goes to this process's own streams, as if the call had run here.

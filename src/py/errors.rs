@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 use crate::endpoint::ConfigError;
 use crate::endpoint::error::describe;
 use crate::endpoint::target::TargetError;
+use crate::runpod::{ErrorKind, RunpodError};
 use crate::wire::message::{ErrorReport, Failure};
 
 /// Returns an exception of a class in `runpod_flash.errors`; the import's own failure otherwise.
@@ -59,6 +60,49 @@ pub(super) fn report(py: Python<'_>, endpoint: &str, report: &ErrorReport) -> Py
         options.set_item("exception", report.exception.as_ref().map(|bytes| bytes.as_slice()))?;
         options.set_item("detail", report.detail.as_ref().map(ToString::to_string))?;
         py.import("runpod_flash.errors")?.call_method("remote", (class, &report.message), Some(&options))
+    };
+    make().map_or_else(|error| error, PyErr::from_value)
+}
+
+/// What Runpod did not do: one class for each kind of failure.
+pub(super) fn runpod(py: Python<'_>, error: &RunpodError) -> PyErr {
+    let exchange = &error.exchange;
+    let class = match error.kind {
+        ErrorKind::Configuration => {
+            return raise(py, "ConfigurationError", &error.message, error.hint.as_deref());
+        }
+        // Runpod has not been asked: there is no key.
+        ErrorKind::Authentication if exchange.status.is_none() => "RunpodAPIKeyError",
+        ErrorKind::Authentication => "AuthenticationError",
+        ErrorKind::NotFound => "NotFoundError",
+        ErrorKind::JobNotFound => "JobNotFoundError",
+        ErrorKind::RateLimited => "RateLimitError",
+        ErrorKind::InvalidRequest => "InvalidRequestError",
+        ErrorKind::PayloadTooLarge => "PayloadTooLargeError",
+        ErrorKind::Unavailable => "ServiceUnavailableError",
+        ErrorKind::Connection => "ConnectionFailedError",
+        ErrorKind::DeadlineExceeded => "DeadlineExceededError",
+        ErrorKind::Malformed => "MalformedAnswerError",
+        ErrorKind::JobFailed => "JobFailedError",
+        ErrorKind::JobTimedOut => "JobTimedOutError",
+        ErrorKind::JobCancelled => "JobCancelledError",
+        ErrorKind::Shipment => "ShipmentError",
+        ErrorKind::Provisioning => "ProvisioningError",
+    };
+    let make = || -> PyResult<Bound<'_, PyAny>> {
+        let options = PyDict::new(py);
+        options.set_item("hint", error.hint.as_deref())?;
+        options.set_item("endpoint", exchange.endpoint.as_deref())?;
+        options.set_item("job_id", exchange.job.as_deref())?;
+        options.set_item("request_id", exchange.request_id.as_deref())?;
+        options.set_item("request", exchange.request.as_deref())?;
+        options.set_item("status_code", exchange.status)?;
+        options.set_item("body", exchange.body.as_deref())?;
+        options.set_item("retry_after", exchange.retry_after.map(|wait| wait.as_secs_f64()))?;
+        options.set_item("output", exchange.output.as_deref())?;
+        options.set_item("error_type", exchange.error_type.as_deref())?;
+        options.set_item("remote_traceback", exchange.traceback.as_deref())?;
+        py.import("runpod_flash.errors")?.call_method("runpod", (class, &error.message), Some(&options))
     };
     make().map_or_else(|error| error, PyErr::from_value)
 }

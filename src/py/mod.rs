@@ -6,13 +6,20 @@
 mod buffer;
 mod call;
 mod cli;
+mod client;
+mod completion;
 mod dotenv;
 mod embedded;
 mod endpoint;
 mod enums;
 mod errors;
+mod jobs;
 mod payload;
+mod pickling;
 mod runtime;
+mod strided;
+mod text;
+mod unpickle;
 mod worker;
 
 use pyo3::prelude::*;
@@ -24,6 +31,8 @@ mod _core {
     #[pymodule_export]
     use super::cli::cli_main;
     #[pymodule_export]
+    use super::client::destination;
+    #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
     use super::endpoint::{EndpointBase, bare_name};
@@ -32,6 +41,10 @@ mod _core {
         cpu_max_disk, data_center_values, enum_table, find_data_center, gpu_ids, hardware_tables,
         normalize_gpu_ids, parameter_table, parse_gpu_ids, suggest, unknown_data_center, unknown_member,
     };
+    #[pymodule_export]
+    use super::jobs::{job_run, job_status};
+    #[pymodule_export]
+    use super::text::{dump_text, load_text};
     #[pymodule_export]
     use super::worker::WorkerLink;
 }

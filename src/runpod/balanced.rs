@@ -12,7 +12,9 @@ use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
 use super::exchange::{address, body, broken, headers, refusal};
 use super::job::EndpointRef;
+use super::jobs::check_size;
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
+use crate::wire::limits::Route;
 use crate::wire::payload::Payload;
 
 /// What a request may take where nothing is said: two minutes until a worker is there, five and a
@@ -105,6 +107,8 @@ impl Client {
             let text = format!("`{}` is no HTTP method", request.method.escape_debug());
             RunpodError::new(ErrorKind::InvalidRequest, text)
         })?;
+        check_size(&request.body, Route::Balanced)
+            .map_err(|error| error.at_endpoint(request.endpoint.name()))?;
         let policy = if method.is_idempotent() { Repeat::Always } else { Repeat::IfNotBegun };
         let deadline = Deadline::after(Some(request.timeout.unwrap_or(WHOLE)));
         let last = Mutex::new(None);

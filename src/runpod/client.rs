@@ -98,13 +98,21 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Configuration`] where `url` is none, or may not get the key.
     pub(super) fn prepare(&self, method: Method, url: &str) -> Result<RequestBuilder, RunpodError> {
-        let url = parse(url)?;
-        self.check_key(&url)?;
-        let request = self.http(&url)?.request(method, url);
+        self.check_key(&parse(url)?)?;
+        let request = self.unsigned(method, url)?;
         Ok(match &self.key {
             Some(key) => request.bearer_auth(key.reveal()),
             None => request,
         })
+    }
+
+    /// Starts a request without the key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] where `url` is none.
+    pub(super) fn unsigned(&self, method: Method, url: &str) -> Result<RequestBuilder, RunpodError> {
+        let url = parse(url)?;
+        Ok(self.http(&url)?.request(method, url))
     }
 
     /// Returns the pool of connections for a URL. It follows no redirects: they would carry source

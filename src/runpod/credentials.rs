@@ -4,21 +4,64 @@ use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
 use super::error::{ErrorKind, RunpodError};
+use crate::project::dotenv;
 
-/// An API key. Its `Debug` form hides it.
+/// Variable of the key.
+const VARIABLE: &str = "RUNPOD_API_KEY";
+
+/// Where keys are made, for hints.
+const DOCS: &str = "keys are made at https://docs.runpod.io/get-started/api-keys";
+
+/// Where a key was found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// `RUNPOD_API_KEY` in the environment.
+    Environment,
+    /// A `.env` file, which set `RUNPOD_API_KEY`.
+    DotEnv(PathBuf),
+    /// The credentials file.
+    File(PathBuf),
+    /// The program named it.
+    Program,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => formatter.write_str("RUNPOD_API_KEY in the environment"),
+            Self::DotEnv(file) => write!(formatter, "RUNPOD_API_KEY in `{}`", file.display()),
+            Self::File(file) => write!(formatter, "`{}`", file.display()),
+            Self::Program => formatter.write_str("the program"),
+        }
+    }
+}
+
+/// An API key, with where it comes from. Its `Debug` form hides it.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ApiKey(String);
+pub struct ApiKey {
+    text: String,
+    origin: Origin,
+}
 
 impl ApiKey {
-    /// Takes a key, without the blanks around it; `None` for a blank one.
+    /// Takes a key that a program names, without the blanks around it; `None` for a blank one.
     pub fn new(text: &str) -> Option<Self> {
+        Self::of(text, Origin::Program)
+    }
+
+    fn of(text: &str, origin: Origin) -> Option<Self> {
         let text = text.trim();
-        (!text.is_empty()).then(|| Self(text.to_owned()))
+        (!text.is_empty()).then(|| Self { text: text.to_owned(), origin })
     }
 
     /// Returns the key itself, to be sent and nothing else.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Returns where it was found.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 }
 
@@ -35,10 +78,30 @@ pub fn credentials_file() -> Option<PathBuf> {
 
 /// Returns the key: `RUNPOD_API_KEY` (which `.env` may have set), else the credentials file's.
 pub fn find_key() -> Option<ApiKey> {
-    env::var("RUNPOD_API_KEY")
-        .ok()
-        .and_then(|text| ApiKey::new(&text))
-        .or_else(|| credentials_file().and_then(|file| key_in(&file)))
+    from_environment().or_else(|| credentials_file().and_then(|file| key_in(&file)))
+}
+
+fn from_environment() -> Option<ApiKey> {
+    let text = env::var(VARIABLE).ok()?;
+    ApiKey::of(&text, Origin::Environment).map(|key| {
+        let file = env::current_dir().ok().and_then(|folder| dotenv::nearest(&folder));
+        let is_from = |file: &PathBuf| {
+            dotenv::read(file).iter().any(|(name, value)| name == VARIABLE && value.trim() == key.text)
+        };
+        match file.filter(is_from) {
+            Some(file) => ApiKey { origin: Origin::DotEnv(file), ..key },
+            None => key,
+        }
+    })
+}
+
+/// Returns where a key was found: the variable's name, or the file's.
+pub fn found_in() -> Option<String> {
+    if env::var("RUNPOD_API_KEY").is_ok_and(|text| ApiKey::new(&text).is_some()) {
+        return Some("RUNPOD_API_KEY".to_owned());
+    }
+    let file = credentials_file()?;
+    key_in(&file).map(|_| file.display().to_string())
 }
 
 /// Returns the key, or says how to get one.
@@ -47,11 +110,36 @@ pub fn find_key() -> Option<ApiKey> {
 /// [`ErrorKind::Authentication`] where there is none.
 pub fn require_key() -> Result<ApiKey, RunpodError> {
     find_key().ok_or_else(|| {
-        RunpodError::new(ErrorKind::Authentication, "no Runpod API key found").with_hint(
-            "run `flash login`, set RUNPOD_API_KEY in the environment, or write RUNPOD_API_KEY=… to .env; \
-             keys are made at https://docs.runpod.io/get-started/api-keys",
-        )
+        let hint = match credentials_file().and_then(|file| Some((fs::read_to_string(&file).ok()?, file))) {
+            Some((text, file)) if text.parse::<toml::Table>().is_err() => {
+                format!("`{}` is not valid TOML and was passed over; {}", file.display(), ways())
+            }
+            _ => ways(),
+        };
+        RunpodError::new(ErrorKind::Authentication, "no Runpod API key found").with_hint(hint)
     })
+}
+
+fn ways() -> String {
+    format!("run `flash login`, set {VARIABLE} in the environment, or write {VARIABLE}=… to .env; {DOCS}")
+}
+
+/// What to do where Runpod does not take a key (401), or not for this (403).
+pub fn refused_hint(key: Option<&ApiKey>, is_forbidden: bool) -> String {
+    let Some(key) = key else { return format!("no API key was sent: {}", ways()) };
+    let origin = key.origin();
+    if is_forbidden {
+        return format!(
+            "the key from {origin} may not do this: give it the permission in the console, or use another"
+        );
+    }
+    let way = match origin {
+        Origin::Environment => "set it to a valid key, or unset it and run `flash login`",
+        Origin::DotEnv(_) => "write a valid key there, or remove the line and run `flash login`",
+        Origin::File(_) => "run `flash login` for a new one",
+        Origin::Program => "use a valid one",
+    };
+    format!("the key from {origin} was sent: {way}; {DOCS}")
 }
 
 /// A `[default]` table decides, as in 1.21; without one, runpodctl's `apikey` counts.
@@ -61,7 +149,8 @@ fn key_in(file: &Path) -> Option<ApiKey> {
         Some(default) => default.get("api_key"),
         None => table.get("apikey"),
     };
-    found.and_then(toml::Value::as_str).and_then(ApiKey::new)
+    let text = found.and_then(toml::Value::as_str)?;
+    ApiKey::of(text, Origin::File(file.to_path_buf()))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::Client;
+use super::credentials::ApiKey;
 use super::error::{ErrorKind, RunpodError};
 use super::job::{BodyStream, EndpointRef, LARGE};
 use super::retry::{Deadline, Reach, Trouble};
@@ -129,7 +130,7 @@ impl Client {
             read.extend_from_slice(&piece);
         }
         read.truncate(KEPT);
-        let key = self.key.as_ref().map(|key| key.reveal());
+        let key = self.key.as_ref().map(ApiKey::reveal);
         refusal(status, response.headers(), &read, ask.job.is_some(), key)
     }
 }
@@ -217,7 +218,7 @@ fn value(name: &str, text: &str) -> Result<HeaderValue, RunpodError> {
 }
 
 pub(super) fn body(payload: &Payload) -> reqwest::Body {
-    super::jobs::text(payload).into()
+    reqwest::Body::wrap(payload.body())
 }
 
 /// Returns Runpod's ID of a request.

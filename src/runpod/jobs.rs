@@ -12,7 +12,8 @@ use super::error::{ErrorKind, RunpodError};
 use super::exchange::{Answer, Ask};
 use super::job::{CallOptions, EndpointRef, JobState};
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
-use crate::wire::payload::{Part, Payload};
+use crate::wire::limits::{self, LimitError, Route};
+use crate::wire::payload::Payload;
 
 /// What `/run` takes; `/runsync` takes twice as much.
 const RUN_LIMIT: u64 = 10 << 20;
@@ -264,6 +265,8 @@ impl Client {
         path: &str,
         held: Duration,
     ) -> Result<JobState, RunpodError> {
+        let route = if path == "run" { Route::Run } else { Route::RunSync };
+        check_size(payload, route).map_err(|error| error.at_endpoint(about.endpoint.name()))?;
         let sent = repeat(Repeat::IfNotBegun, &self.shared.timing, about.repeats, || {
             self.job(about, &Method::POST, path, None, Some(payload), held)
         });
@@ -295,12 +298,10 @@ impl Client {
     ) -> Result<JobState, Trouble> {
         let answer = self.answer(about, method, path, job, payload, held).await?;
         let request_id = answer.request_id.clone();
-        let read = match (&about.options.large, &answer.rest) {
-            (Some(large), Some(_)) => about.deadline.keep(large.read(answer.pieces())).await,
-            _ => {
-                let body = answer.whole().await?;
-                Ok(state(body, job))
-            }
+        let read = if let (Some(large), Some(_)) = (&about.options.large, &answer.rest) {
+            about.deadline.keep(large.read(answer.pieces())).await
+        } else {
+            Ok(state(answer.whole().await?, job))
         };
         let mut state = read.and_then(|state| state).map_err(|mut error| {
             error.exchange.endpoint = Some(about.endpoint.name().to_owned());
@@ -357,16 +358,13 @@ fn sync_path(wait: Duration) -> String {
     format!("runsync?wait={}", wait.as_millis())
 }
 
-/// Joins a body.
-pub(super) fn text(payload: &Payload) -> Bytes {
-    let mut text = Vec::new();
-    for part in payload.parts() {
-        match part {
-            Part::Text(bytes) => text.extend_from_slice(bytes),
-            Part::Base64(segments) => {
-                text.extend_from_slice(base64_simd::STANDARD.encode_to_string(segments.concat()).as_bytes());
-            }
-        }
-    }
-    text.into()
+/// Checks a body before anything is sent.
+pub(super) fn check_size(payload: &Payload, route: Route) -> Result<(), RunpodError> {
+    limits::check(payload, route).map_err(|error| {
+        let kind = match error {
+            LimitError::Setting { .. } => ErrorKind::Configuration,
+            LimitError::TooLarge { .. } => ErrorKind::PayloadTooLarge,
+        };
+        RunpodError::new(kind, error.to_string()).with_hint(error.hint())
+    })
 }

@@ -9,6 +9,7 @@ import asyncio
 import platform
 import shutil
 import subprocess
+from typing import Any
 
 from runpod_flash import Endpoint, GpuType
 
@@ -20,7 +21,7 @@ from runpod_flash import Endpoint, GpuType
     # Packages that only this function needs; they are installed apart from yours:
     # dependencies=["torch"],
 )
-async def gpu_hello(input_data: dict) -> dict:
+async def gpu_hello(input_data: dict[str, Any]) -> dict[str, Any]:
     """Greet, count the words, and say which GPU there is."""
     message = str(input_data.get("message", "hello"))
     name = gpu_name()

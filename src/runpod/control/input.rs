@@ -1,11 +1,19 @@
 //! What an endpoint is to Runpod, in the words of GraphQL's `EndpointInput` (`wire.md` 5.3).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::runpod::credentials::ApiKey;
+
+/// Variable that carries the account's key to a worker.
+pub(super) const API_KEY: &str = "RUNPOD_API_KEY";
 
 /// An endpoint as it is to be.
 ///
-/// Reads and writes the JSON that 1.21 sends as `saveEndpoint`'s input; fields that are `None` are
-/// left out.
+/// Reads and writes the JSON that 1.21 sends as `saveEndpoint`'s input, with two fields of our own
+/// that are never sent; fields that are `None` are left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the names are Runpod's own, described in platform.md 5.1")]
@@ -51,9 +59,47 @@ pub struct EndpointInput {
     pub network_volume_ids: Option<Vec<VolumeId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flash_environment_id: Option<String>,
-    /// Volumes to find or make first; never sent as they are.
-    #[serde(skip)]
+    /// Volumes to find or make first; their IDs are sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeInput>,
+    /// Whether its code calls other endpoints, and so needs the account's key on the worker.
+    ///
+    /// The key is put into the template when it is sent, and is in no input, state or log. 1.21
+    /// gives it to every endpoint; nobody else who can read a template should have it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub needs_key: bool,
+}
+
+impl EndpointInput {
+    /// Returns the variables, those of the template.
+    pub fn env(&self) -> &[EnvironmentVariable] {
+        self.template.as_ref().map_or(&[], |template| &template.env)
+    }
+
+    /// Returns the template with the key where it is needed and not named already.
+    pub(super) fn template_to_wire(&self, key: Option<&ApiKey>) -> Option<TemplateInput> {
+        let mut template = self.template.clone()?;
+        if let (true, Some(key)) = (self.needs_key, key)
+            && !template.env.iter().any(|variable| variable.key == API_KEY)
+        {
+            let variable = EnvironmentVariable { key: API_KEY.to_owned(), value: key.reveal().to_owned() };
+            template.env.push(variable);
+        }
+        Some(template)
+    }
+
+    /// Returns what `saveEndpoint` is sent; volumes are IDs by then.
+    pub(super) fn to_wire(&self, key: Option<&ApiKey>) -> Result<Value, serde_json::Error> {
+        let input = Self {
+            template: self
+                .template_to_wire(key)
+                .map(|template| TemplateInput { readme: String::new(), ..template }),
+            volumes: Vec::new(),
+            needs_key: false,
+            ..self.clone()
+        };
+        serde_json::to_value(input)
+    }
 }
 
 /// One entry of `networkVolumeIds`.
@@ -78,11 +124,14 @@ pub struct TemplateInput {
     pub start_script: String,
     pub container_registry_auth_id: String,
     pub advanced_start: bool,
-    pub config: serde_json::Map<String, serde_json::Value>,
+    pub config: serde_json::Map<String, Value>,
+    /// Kept at an update; nothing here makes one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub readme: String,
 }
 
-/// A variable of a worker's environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A variable of a worker's environment. Its `Debug` form hides the value.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentVariable {
     /// Name.
     pub key: String,
@@ -90,9 +139,15 @@ pub struct EnvironmentVariable {
     pub value: String,
 }
 
+impl fmt::Debug for EnvironmentVariable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}=…", self.key)
+    }
+}
+
 /// A network volume to find or make.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct VolumeInput {
     /// ID of one that exists; then the rest is not looked at.
     pub id: Option<String>,
@@ -104,8 +159,8 @@ pub struct VolumeInput {
     pub data_center_id: String,
 }
 
-/// An endpoint as Runpod has it.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// An endpoint as Runpod has it. Its `Debug` form hides the key.
+#[derive(Clone, PartialEq, Default)]
 pub struct RemoteEndpoint {
     /// ID.
     pub id: String,
@@ -121,4 +176,33 @@ pub struct RemoteEndpoint {
     pub workers_min: Option<i64>,
     /// Most workers.
     pub workers_max: Option<i64>,
+    /// What people should know of how it was made; empty where nothing was.
+    pub warnings: Vec<String>,
+}
+
+impl fmt::Debug for RemoteEndpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RemoteEndpoint")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A network volume as Runpod has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RemoteVolume {
+    /// ID.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Size in GB.
+    pub size: Option<i64>,
+    /// Data center.
+    pub data_center_id: String,
+    /// Whether it was made just now.
+    pub is_new: bool,
+    /// What people should know: that it is of another size, for one.
+    pub warning: Option<String>,
 }

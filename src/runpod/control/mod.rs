@@ -3,9 +3,27 @@
 //! Two implementations: GraphQL as 1.21 speaks it (Runpod retires it in early 2027) and REST v2
 //! (`platform.md` 5). Nothing else knows which one is used.
 
+mod choice;
+mod graphql;
 mod input;
+mod merge;
+mod prices;
+mod redact;
+mod rest_v2;
+mod rest_v2_fields;
+mod send;
+#[cfg(test)]
+mod tests;
+mod volumes;
 
-pub use input::{EndpointInput, EnvironmentVariable, RemoteEndpoint, TemplateInput, VolumeId, VolumeInput};
+pub use choice::{Chosen, choose};
+pub use graphql::GraphQl;
+pub(in crate::runpod) use graphql::{Graph, Operation};
+pub use input::{
+    EndpointInput, EnvironmentVariable, RemoteEndpoint, RemoteVolume, TemplateInput, VolumeId, VolumeInput,
+};
+pub use rest_v2::RestV2;
+pub(in crate::runpod) use send::Sender;
 
 use super::error::RunpodError;
 use crate::wire::BoxFuture;
@@ -39,10 +57,16 @@ pub trait ControlPlane: Send + Sync {
     /// Returns all endpoints of the account.
     fn endpoints(&self) -> BoxFuture<'_, Result<Vec<RemoteEndpoint>, RunpodError>>;
 
-    /// Returns the ID of the volume with this name in this data center; makes it where it is missing.
-    fn ensure_volume<'a>(&'a self, volume: &'a VolumeInput) -> BoxFuture<'a, Result<String, RunpodError>>;
+    /// Returns the volume with this name in this data center; makes it where it is missing.
+    ///
+    /// Making and changing an endpoint does this for its `volumes`.
+    fn ensure_volume<'a>(
+        &'a self,
+        volume: &'a VolumeInput,
+    ) -> BoxFuture<'a, Result<RemoteVolume, RunpodError>>;
 
-    /// Returns the price of one worker in US dollars per hour, where Runpod says it.
+    /// Returns the most that one worker costs in US dollars per hour, where Runpod says it: the
+    /// dearest of the hardware that the endpoint may get.
     fn price_per_hour<'a>(
         &'a self,
         input: &'a EndpointInput,

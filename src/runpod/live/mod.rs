@@ -1,5 +1,21 @@
 //! Live endpoints: made for a run, fed with source text, removed when it ends (`wire.md` 1, 5).
 
+mod drift;
+mod flight;
+pub mod input;
+mod legacy;
+mod owner;
+pub mod provision;
+pub mod remove;
+pub mod state;
+#[cfg(test)]
+mod tests;
+
+pub use input::{endpoint_name, input_of, input_with};
+pub use owner::{Liveness, Run};
+pub use provision::{Provisioner, ProvisionerOptions, Say};
+pub use state::{Store, Tracked};
+
 use super::control::EndpointInput;
 use super::error::RunpodError;
 use crate::wire::BoxFuture;

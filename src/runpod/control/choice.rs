@@ -1,0 +1,79 @@
+//! Which control plane is used, and why.
+
+use std::env;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::ControlPlane;
+use super::graphql::{Graph, GraphQl, Operation};
+use super::rest_v2::RestV2;
+use super::send::Sender;
+use crate::runpod::client::Client;
+use crate::runpod::error::{ErrorKind, RunpodError};
+
+/// Variable that chooses.
+const VARIABLE: &str = "FLASH_CONTROL_PLANE";
+
+/// A control plane, with a line that says why it is this one.
+#[derive(Clone)]
+pub struct Chosen {
+    /// The control plane.
+    pub plane: Arc<dyn ControlPlane>,
+    /// For consoles, such as `control plane: GraphQL (default)`.
+    pub line: String,
+}
+
+impl std::fmt::Debug for Chosen {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Chosen").field(&self.line).finish()
+    }
+}
+
+/// Chooses the control plane: what `FLASH_CONTROL_PLANE` says (`graphql` or `rest`), else GraphQL
+/// where it is still served, else REST v2.
+///
+/// GraphQL comes first because it is what 1.21 speaks and because REST v2, in beta, cannot ask for
+/// CUDA versions. Runpod retires it in early 2027: from the day on which it is not there, REST v2
+/// is used without anybody changing anything.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] for another word; by [`ErrorKind`] where neither can be asked: an
+/// outage is not taken for retirement.
+pub async fn choose(client: &Client) -> Result<Chosen, RunpodError> {
+    let word = env::var(VARIABLE).unwrap_or_default();
+    by_word(&word, Sender::new(client.clone())).await
+}
+
+pub(super) async fn by_word(word: &str, sender: Sender) -> Result<Chosen, RunpodError> {
+    match word.trim().to_ascii_lowercase().as_str() {
+        "graphql" => Ok(graphql(sender, "FLASH_CONTROL_PLANE")),
+        "rest" | "rest-v2" | "rest_v2" => Ok(rest(sender, "FLASH_CONTROL_PLANE")),
+        "" | "auto" => {
+            let graph = Graph { sender: sender.clone() };
+            let question = Operation::query("reach Runpod", "query myself { myself { id } }", json!({}));
+            match graph.ask(question).await {
+                Ok(_) => Ok(graphql(sender, "default")),
+                Err(error) if is_retired(&error) => Ok(rest(sender, "GraphQL is not served any more")),
+                Err(error) => Err(error),
+            }
+        }
+        _ => {
+            let message = format!("{VARIABLE}=`{}` names no control plane", word.trim());
+            Err(RunpodError::new(ErrorKind::Configuration, message)
+                .with_hint("it is `graphql` or `rest`; unset, Flash chooses"))
+        }
+    }
+}
+
+fn is_retired(error: &RunpodError) -> bool {
+    error.kind == ErrorKind::NotFound && matches!(error.exchange.status, Some(404 | 410))
+}
+
+fn graphql(sender: Sender, why: &str) -> Chosen {
+    Chosen { plane: Arc::new(GraphQl::with(sender)), line: format!("control plane: GraphQL ({why})") }
+}
+
+fn rest(sender: Sender, why: &str) -> Chosen {
+    Chosen { plane: Arc::new(RestV2::with(sender)), line: format!("control plane: REST v2 ({why})") }
+}

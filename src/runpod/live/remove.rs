@@ -1,0 +1,105 @@
+//! Removes endpoints: those of a run that ends, and those that a killed run left.
+
+use futures_util::future::join_all;
+
+use super::owner::Liveness;
+use super::provision::Provisioner;
+use super::state::Tracked;
+use crate::runpod::error::RunpodError;
+
+/// What became of an endpoint that was to be removed.
+#[derive(Debug)]
+pub enum Removal {
+    /// It is gone.
+    Done,
+    /// Another run uses it; its process ID.
+    Shared(u32),
+    /// It is still there, and still tracked.
+    Failed(RunpodError),
+}
+
+impl Provisioner {
+    /// Makes nothing any more, and says why to those that ask; waits for what is under way.
+    pub async fn close(&self, reason: &str) {
+        self.inner.ready().closed.get_or_insert_with(|| reason.to_owned());
+        self.inner.flights.landed().await;
+    }
+
+    /// Returns temporary endpoints of this control plane that no living run uses.
+    ///
+    /// # Errors
+    /// Where the tracked ones cannot be read.
+    pub fn left_behind(&self) -> Result<Vec<Tracked>, RunpodError> {
+        let state = self.inner.store.load()?;
+        let is_left = |tracked: &Tracked| tracked.api == self.inner.options.api && tracked.is_left_behind();
+        Ok(state.endpoints.into_iter().filter(is_left).collect())
+    }
+
+    /// Removes the endpoints that this run made or took over, unless another run uses them.
+    ///
+    /// # Errors
+    /// Where the tracked ones cannot be read or written; each endpoint has its own outcome.
+    pub async fn remove_own(&self) -> Result<Vec<(Tracked, Removal)>, RunpodError> {
+        let run = &self.inner.run;
+        let (mine, shared) = self.inner.store.update(|state| {
+            let (mut mine, mut shared) = (Vec::new(), Vec::new());
+            for tracked in &mut state.endpoints {
+                if !tracked.is_temporary || tracked.runs.iter().all(|other| other.id != run.id) {
+                    continue;
+                }
+                let other = tracked
+                    .runs
+                    .iter()
+                    .find(|other| other.id != run.id && other.liveness() != Liveness::Gone)
+                    .map(|other| other.pid);
+                match other {
+                    Some(pid) => {
+                        tracked.runs.retain(|other| other.id != run.id);
+                        shared.push((tracked.clone(), Removal::Shared(pid)));
+                    }
+                    None => mine.push(tracked.clone()),
+                }
+            }
+            (mine, shared)
+        })?;
+        let mut removed = self.remove(mine).await?;
+        removed.extend(shared);
+        Ok(removed)
+    }
+
+    /// Removes endpoints.
+    ///
+    /// # Errors
+    /// As [`Provisioner::remove_own`].
+    pub async fn remove(&self, endpoints: Vec<Tracked>) -> Result<Vec<(Tracked, Removal)>, RunpodError> {
+        let outcomes = join_all(endpoints.into_iter().map(|tracked| async {
+            let removal = match self.remove_one(&tracked).await {
+                Ok(()) => Removal::Done,
+                Err(error) => Removal::Failed(error),
+            };
+            (tracked, removal)
+        }))
+        .await;
+        self.inner.store.update(|state| {
+            for (tracked, removal) in &outcomes {
+                if matches!(removal, Removal::Done) {
+                    state.drop(tracked);
+                }
+            }
+        })?;
+        Ok(outcomes)
+    }
+
+    async fn remove_one(&self, tracked: &Tracked) -> Result<(), RunpodError> {
+        let id = match &tracked.id {
+            Some(id) => Some(id.clone()),
+            None => self.inner.find_made(tracked).await?.map(|made| made.id),
+        };
+        if let Some(id) = id {
+            // One that is gone already is as good.
+            self.inner.options.control.delete_endpoint(&id).await?;
+        }
+        self.forget(&tracked.name);
+        Ok(())
+    }
+}
