@@ -17,7 +17,7 @@ use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::client::Client;
 use crate::runpod::control::{self, EnvironmentVariable};
-use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
+use crate::runpod::job::{CallOptions, EndpointRef, Output};
 use crate::runpod::live::{Provision as _, Provisioner, ProvisionerOptions, input_of};
 use crate::runpod::{ErrorKind, RunpodError, credentials};
 use crate::wire::function::{Arguments, FunctionRequest, FunctionResponse, Pickled, RemoteFailure};
@@ -107,7 +107,8 @@ pub(super) fn live_call<'py>(
     };
     let call = async move {
         let reference = EndpointRef::Id(endpoint);
-        ended(&client, &reference, &request.into_job(), &options).await
+        let payload = request.into_job();
+        client.call(&reference, &payload, &options).await?.into_result()
     };
     completion::awaitable(py, call, move |py, outcome| {
         let output = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
@@ -234,23 +235,4 @@ async fn provisioner(client: Client, root: PathBuf) -> Result<Provisioner, Runpo
     });
     *lock() = Some((std::process::id(), address, root, made.clone()));
     Ok(made)
-}
-
-/// Submits a job and waits for its end.
-async fn ended(
-    client: &Client,
-    endpoint: &EndpointRef,
-    payload: &crate::wire::payload::Payload,
-    options: &CallOptions,
-) -> Result<Output, RunpodError> {
-    let mut state: JobState = client.run(endpoint, payload, options).await?;
-    while !state.status.is_terminal() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        state = client.status(endpoint, &state.id, options).await?;
-    }
-    if state.status == Status::Completed {
-        return Ok(state.output);
-    }
-    let text = state.error.map_or_else(|| "no reason was given".to_owned(), |error| error.get().to_owned());
-    Err(RunpodError::new(ErrorKind::JobFailed, text).about_job(state.id))
 }
