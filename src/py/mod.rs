@@ -8,6 +8,7 @@ mod call;
 mod cli;
 mod client;
 mod completion;
+mod credentials;
 mod dotenv;
 mod embedded;
 mod endpoint;
@@ -16,7 +17,11 @@ mod errors;
 mod jobs;
 mod live;
 mod payload;
+mod pickling;
 mod runtime;
+mod strided;
+mod text;
+mod unpickle;
 mod worker;
 
 use pyo3::prelude::*;
@@ -30,6 +35,8 @@ mod _core {
     #[pymodule_export]
     use super::client::destination;
     #[pymodule_export]
+    use super::credentials::api_key;
+    #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
     use super::endpoint::{EndpointBase, bare_name};
@@ -42,6 +49,8 @@ mod _core {
     use super::jobs::{job_run, job_status};
     #[pymodule_export]
     use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
+    #[pymodule_export]
+    use super::text::{dump_text, load_text};
     #[pymodule_export]
     use super::worker::WorkerLink;
 }
