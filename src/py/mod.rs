@@ -14,6 +14,7 @@ mod endpoint;
 mod enums;
 mod errors;
 mod jobs;
+mod live_provision;
 mod payload;
 mod runtime;
 mod worker;
@@ -39,6 +40,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::jobs::{job_run, job_status};
+    #[pymodule_export]
+    use super::live_provision::{endpoint_input, forget_endpoint, provision};
     #[pymodule_export]
     use super::worker::WorkerLink;
 }
