@@ -20,13 +20,10 @@ type Purpose = (u32, Urls, Option<ApiKey>, PathBuf);
 
 static KNOWN: Mutex<Vec<(Purpose, Provisioner)>> = Mutex::new(Vec::new());
 
-/// Returns this process's provisioner for the current folder; made once for each key and address.
+/// Returns this process's provisioner for a project's folder; made once for each key and address.
 ///
 /// Endpoints that a script makes stay, as in 1.21; they are tracked in `.flash/resources.json`.
-pub(super) async fn provisioner(client: Client) -> Result<Provisioner, RunpodError> {
-    let root = std::env::current_dir().map_err(|error| {
-        RunpodError::new(ErrorKind::Configuration, format!("cannot read the current folder: {error}"))
-    })?;
+pub(super) async fn provisioner(client: Client, root: PathBuf) -> Result<Provisioner, RunpodError> {
     let purpose = (std::process::id(), client.urls().clone(), credentials::find_key(), root.clone());
     let find = || {
         let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,8 +64,8 @@ pub(super) fn provision<'py>(py: Python<'py>, input: &str) -> PyResult<Bound<'py
         let message = format!("this is no endpoint: {error}");
         errors::runpod(py, &RunpodError::new(ErrorKind::Configuration, message))
     })?;
-    let client = client::client(py)?;
-    let work = async move { provisioner(client).await?.ensure(&input).await };
+    let (client, root) = (client::client(py)?, std::env::current_dir()?);
+    let work = async move { provisioner(client, root).await?.ensure(&input).await };
     completion::awaitable(py, work, |py, live: Result<Live, RunpodError>| {
         let live = live.map_err(|error| errors::runpod(py, &error))?;
         Ok((live.id, live.is_new).into_pyobject(py)?.into_any().unbind())
@@ -78,8 +75,8 @@ pub(super) fn provision<'py>(py: Python<'py>, input: &str) -> PyResult<Bound<'py
 /// Forgets what is known of an endpoint by its name on Runpod: its next use looks at it again.
 #[pyfunction]
 pub(super) fn forget_endpoint<'py>(py: Python<'py>, name: String) -> PyResult<Bound<'py, PyAny>> {
-    let client = client::client(py)?;
-    let work = async move { provisioner(client).await.map(|known| known.forget(&name)) };
+    let (client, root) = (client::client(py)?, std::env::current_dir()?);
+    let work = async move { provisioner(client, root).await.map(|known| known.forget(&name)) };
     completion::awaitable(py, work, |py, done| {
         done.map(|()| py.None()).map_err(|error| errors::runpod(py, &error))
     })

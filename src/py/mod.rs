@@ -14,6 +14,7 @@ mod endpoint;
 mod enums;
 mod errors;
 mod jobs;
+mod live;
 mod live_provision;
 mod payload;
 mod runtime;
@@ -40,6 +41,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::jobs::{job_run, job_status};
+    #[pymodule_export]
+    use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
     #[pymodule_export]
     use super::live_provision::{endpoint_input, forget_endpoint, provision};
     #[pymodule_export]
