@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -16,9 +15,9 @@ use super::{completion, errors};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::client::Client;
-use crate::runpod::control::{self, EnvironmentVariable};
+use crate::runpod::control::EnvironmentVariable;
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
-use crate::runpod::live::{Provision as _, Provisioner, ProvisionerOptions, input_of};
+use crate::runpod::live::{Provision as _, input_of};
 use crate::runpod::{ErrorKind, RunpodError, credentials};
 use crate::wire::function::{Arguments, FunctionRequest, FunctionResponse, Pickled, RemoteFailure};
 
@@ -180,7 +179,7 @@ pub(super) fn live_ensure<'py>(
     needs_key: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let client = client(py)?;
-    let mut input = input_of(&endpoint.config, &name, EndpointKind::QueueBased, true)
+    let mut input = input_of(&endpoint.config, &name, EndpointKind::Queue, true)
         .map_err(|error| errors::runpod(py, &error))?;
     if needs_key
         && let Some(template) = &mut input.template
