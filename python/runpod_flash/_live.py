@@ -373,8 +373,10 @@ def _decorated(callee: dict[str, Any], names: dict[str, Any], file: str) -> Any:
 
 
 def _is_decorated(value: Any) -> bool:
-    return callable(value) and hasattr(value, "__flash_endpoint__") and (
-        hasattr(value, "local") or hasattr(value, "_wrapped_class")
+    return (
+        callable(value)
+        and hasattr(value, "__flash_endpoint__")
+        and (hasattr(value, "local") or hasattr(value, "_wrapped_class"))
     )
 
 

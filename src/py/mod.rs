@@ -8,6 +8,7 @@ mod call;
 mod cli;
 mod client;
 mod completion;
+mod credentials;
 mod dotenv;
 mod embedded;
 mod endpoint;
@@ -17,7 +18,11 @@ mod jobs;
 mod live;
 mod live_provision;
 mod payload;
+mod pickling;
 mod runtime;
+mod strided;
+mod text;
+mod unpickle;
 mod worker;
 
 use pyo3::prelude::*;
@@ -30,6 +35,8 @@ mod _core {
     use super::cli::cli_main;
     #[pymodule_export]
     use super::client::destination;
+    #[pymodule_export]
+    use super::credentials::api_key;
     #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
@@ -45,6 +52,7 @@ mod _core {
     use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
     #[pymodule_export]
     use super::live_provision::{endpoint_input, forget_endpoint, provision};
+    use super::text::{dump_text, load_text};
     #[pymodule_export]
     use super::worker::WorkerLink;
 }

@@ -92,7 +92,7 @@ struct Answer {
 }
 
 /// Reads the answer to a request about a job.
-fn state(body: Bytes) -> Result<JobState, RunpodError> {
+pub(crate) fn state(body: Bytes) -> Result<JobState, RunpodError> {
     let answer: Answer = serde_json::from_slice(&body)
         .map_err(|error| RunpodError::new(ErrorKind::Malformed, error.to_string()))?;
     Ok(JobState {

@@ -119,7 +119,7 @@ def ask(name, url, body):
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             # A job is not sent again, unless it was refused for being one too many.
-            if (error.code == 429 or body is None and error.code >= 500) and attempt < 8:
+            if (error.code == 429 or (body is None and error.code >= 500)) and attempt < 8:
                 wait = error.headers.get("Retry-After") or ""
                 time.sleep(float(wait) if wait.isdigit() else min(0.2 * 2**attempt, 5))
                 attempt += 1

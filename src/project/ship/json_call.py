@@ -1,5 +1,6 @@
 async def _flash_json_call(text):
-    import inspect, json
+    import inspect
+    import json
 
     value = json.loads(text)
     function = _flash_target
@@ -14,7 +15,9 @@ async def _flash_json_call(text):
         raise TypeError("the input must be a JSON object with the function's parameters")
     parameters = list(signature.parameters.values())
     takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters)
-    names = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY, one.POSITIONAL_ONLY)]
+    names = [
+        one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY, one.POSITIONAL_ONLY)
+    ]
     if len(names) == 1 and not takes_all and names[0] not in value:
         # A function of one parameter takes the whole body, as its worker does.
         value = {names[0]: value}
@@ -38,7 +41,12 @@ async def _flash_json_call(text):
                     pass
         given[name] = item
     for one in parameters:
-        if one.name in names and one.default is one.empty and one.name not in given and not any(e["loc"][0] == one.name for e in errors):
+        if (
+            one.name in names
+            and one.default is one.empty
+            and one.name not in given
+            and not any(e["loc"][0] == one.name for e in errors)
+        ):
             errors.append({"type": "missing", "loc": [one.name], "msg": "Field required", "input": value})
     if errors:
         return json.dumps({"errors": errors})
