@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
+use super::live_provision::provisioner;
 use super::{completion, errors};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::client::Client;
-use crate::runpod::control::{self, EnvironmentVariable};
+use crate::runpod::control::EnvironmentVariable;
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
-use crate::runpod::live::{Provision as _, Provisioner, ProvisionerOptions, input_of};
+use crate::runpod::live::{Provision as _, input_of};
 use crate::runpod::{ErrorKind, RunpodError, credentials};
 use crate::wire::function::{Arguments, FunctionRequest, FunctionResponse, Pickled, RemoteFailure};
 
@@ -107,27 +107,9 @@ pub(super) fn live_call<'py>(
         ended(&client, &reference, &request.into_job(), &options).await
     };
     completion::awaitable(py, call, move |py, outcome| {
-        let state = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
-        if let Some(failure) = raised(&state) {
-            return Err(failed(py, &name, failure, None)?);
-        }
-        value(py, &name, &completed(state).map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?)
+        let output = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
+        value(py, &name, &output)
     })
-}
-
-/// What the function raised, where the worker reports that as a failed job: the official one does.
-fn raised(state: &JobState) -> Option<RemoteFailure> {
-    let error = state.error.as_ref().filter(|_| state.status == Status::Failed)?;
-    let text: String = serde_json::from_str(error.get()).ok()?;
-    let failure = RemoteFailure::parse(&text);
-    (!failure.class.is_empty()).then_some(failure)
-}
-
-fn failed(py: Python<'_>, name: &str, failure: RemoteFailure, stdout: Option<&str>) -> PyResult<PyErr> {
-    let RemoteFailure { class, message, traceback, hint } = failure;
-    let module = py.import("runpod_flash._live")?;
-    let made = module.call_method1("failed", (name, class, message, traceback, hint, stdout))?;
-    Ok(PyErr::from_value(made))
 }
 
 fn value(py: Python<'_>, name: &str, output: &Output) -> PyResult<Py<PyAny>> {
@@ -141,7 +123,12 @@ fn value(py: Python<'_>, name: &str, output: &Output) -> PyResult<Py<PyAny>> {
     if !response.success {
         // The official worker says in `result` that there is no such function.
         let text = response.error.as_deref().or(response.result.as_deref()).unwrap_or("no reason was given");
-        return Err(failed(py, name, RemoteFailure::parse(text), response.stdout.as_deref())?);
+        let failure = RemoteFailure::parse(text);
+        let made = py.import("runpod_flash._live")?.call_method1(
+            "failed",
+            (name, failure.class, failure.message, failure.traceback, failure.hint, response.stdout),
+        )?;
+        return Err(PyErr::from_value(made));
     }
     let value = match (&response.result, response.json_result) {
         (Some(text), _) => {
@@ -179,10 +166,6 @@ fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickle
     Ok(vec![super::buffer::pin(&bytes)?.into()])
 }
 
-/// The provisioner of this process, and what it was made for.
-type Known = (u32, String, PathBuf, Provisioner);
-static PROVISIONER: Mutex<Option<Known>> = Mutex::new(None);
-
 /// Makes a live endpoint where it is missing; the awaitable gives its ID.
 ///
 /// `needs_key` puts the account's key among the endpoint's variables: its code calls others.
@@ -217,50 +200,18 @@ pub(super) fn live_ensure<'py>(
 
 const KEY: &str = "RUNPOD_API_KEY";
 
-async fn provisioner(client: Client, root: PathBuf) -> Result<Provisioner, RunpodError> {
-    let lock = || PROVISIONER.lock().unwrap_or_else(PoisonError::into_inner);
-    let address = client.urls().api.clone();
-    let find = || {
-        let known = lock();
-        let (process, api, folder, provisioner) = known.as_ref()?;
-        let is_it = *process == std::process::id() && *api == address && *folder == root;
-        is_it.then(|| provisioner.clone())
-    };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    let chosen = control::choose(&client).await?;
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    let made = Provisioner::new(ProvisionerOptions {
-        control: chosen.plane,
-        api: address.clone(),
-        root: root.clone(),
-        is_temporary: false,
-        needs_price: false,
-        say: std::sync::Arc::new(|line| tracing::info!("{line}")),
-    });
-    *lock() = Some((std::process::id(), address, root, made.clone()));
-    Ok(made)
-}
-
 /// Submits a job and waits for its end.
 async fn ended(
     client: &Client,
     endpoint: &EndpointRef,
     payload: &crate::wire::payload::Payload,
     options: &CallOptions,
-) -> Result<JobState, RunpodError> {
+) -> Result<Output, RunpodError> {
     let mut state: JobState = client.run(endpoint, payload, options).await?;
     while !state.status.is_terminal() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         state = client.status(endpoint, &state.id, options).await?;
     }
-    Ok(state)
-}
-
-fn completed(state: JobState) -> Result<Output, RunpodError> {
     if state.status == Status::Completed {
         return Ok(state.output);
     }
