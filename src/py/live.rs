@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -11,13 +10,14 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
+use super::live_provision::provisioner;
 use super::{completion, errors};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::client::Client;
-use crate::runpod::control::{self, EnvironmentVariable};
+use crate::runpod::control::EnvironmentVariable;
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
-use crate::runpod::live::{Provision as _, Provisioner, ProvisionerOptions, input_of};
+use crate::runpod::live::{Provision as _, input_of};
 use crate::runpod::{ErrorKind, RunpodError, credentials};
 use crate::wire::function::{Arguments, FunctionRequest, FunctionResponse, Pickled, RemoteFailure};
 
@@ -179,10 +179,6 @@ fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickle
     Ok(vec![super::buffer::pin(&bytes)?.into()])
 }
 
-/// The provisioner of this process, and what it was made for.
-type Known = (u32, String, PathBuf, Provisioner);
-static PROVISIONER: Mutex<Option<Known>> = Mutex::new(None);
-
 /// Makes a live endpoint where it is missing; the awaitable gives its ID.
 ///
 /// `needs_key` puts the account's key among the endpoint's variables: its code calls others.
@@ -216,34 +212,6 @@ pub(super) fn live_ensure<'py>(
 }
 
 const KEY: &str = "RUNPOD_API_KEY";
-
-async fn provisioner(client: Client, root: PathBuf) -> Result<Provisioner, RunpodError> {
-    let lock = || PROVISIONER.lock().unwrap_or_else(PoisonError::into_inner);
-    let address = client.urls().api.clone();
-    let find = || {
-        let known = lock();
-        let (process, api, folder, provisioner) = known.as_ref()?;
-        let is_it = *process == std::process::id() && *api == address && *folder == root;
-        is_it.then(|| provisioner.clone())
-    };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    let chosen = control::choose(&client).await?;
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    let made = Provisioner::new(ProvisionerOptions {
-        control: chosen.plane,
-        api: address.clone(),
-        root: root.clone(),
-        is_temporary: false,
-        needs_price: false,
-        say: std::sync::Arc::new(|line| tracing::info!("{line}")),
-    });
-    *lock() = Some((std::process::id(), address, root, made.clone()));
-    Ok(made)
-}
 
 /// Submits a job and waits for its end.
 async fn ended(
