@@ -27,9 +27,7 @@ MODULES: dict[str, dict[str, str]] = {
     "core.api": {"legacy.api": "RunpodGraphQLClient RunpodRestClient"},
     "core.api.runpod": {"legacy.api": "RunpodGraphQLClient RunpodRestClient", "legacy.urls": "GRAPHQL_URL"},
     "core.credentials": {
-        "legacy.credentials": (
-            "check_and_migrate_legacy_credentials get_api_key get_credentials_path save_api_key"
-        )
+        "legacy.credentials": ("check_and_migrate_legacy_credentials get_api_key get_credentials_path save_api_key")
     },
     "core.deployment": {"legacy.health": "DeploymentResult DeploymentStatus"},
     "core.exceptions": {
@@ -48,9 +46,7 @@ MODULES: dict[str, dict[str, str]] = {
         "legacy.template": "PodTemplate",
         "legacy.volume": "NetworkVolume",
     },
-    "core.resources.app": {
-        "legacy.app": "FlashApp FlashAppError FlashAppNotFoundError FlashEnvironmentNotFoundError"
-    },
+    "core.resources.app": {"legacy.app": "FlashApp FlashAppError FlashAppNotFoundError FlashEnvironmentNotFoundError"},
     "core.resources.base": {"legacy.base": "BaseResource DeployableResource"},
     "core.resources.constants": {
         "legacy.constants": (
@@ -73,9 +69,7 @@ MODULES: dict[str, dict[str, str]] = {
     },
     "core.resources.live_serverless": {
         "legacy.constants": "DEFAULT_PYTHON_VERSION",
-        "legacy.live": (
-            "CpuLiveLoadBalancer CpuLiveServerless LiveLoadBalancer LiveServerless LiveServerlessMixin"
-        ),
+        "legacy.live": ("CpuLiveLoadBalancer CpuLiveServerless LiveLoadBalancer LiveServerless LiveServerlessMixin"),
     },
     "core.resources.load_balancer_sls_resource": {
         "legacy.balanced": "CpuLoadBalancerSlsResource LoadBalancerSlsResource",

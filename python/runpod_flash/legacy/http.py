@@ -29,9 +29,7 @@ def get_user_agent() -> str:
 
 def get_authenticated_httpx_client(timeout: float | None = None, api_key_override: str | None | object = UNSET) -> Any:
     """Return an ``httpx.AsyncClient``; ``timeout`` in seconds, 30 where not given."""
-    return needed("httpx").AsyncClient(
-        timeout=30.0 if timeout is None else timeout, headers=_headers(api_key_override)
-    )
+    return needed("httpx").AsyncClient(timeout=30.0 if timeout is None else timeout, headers=_headers(api_key_override))
 
 
 def get_authenticated_requests_session(api_key_override: str | None | object = UNSET) -> Any:

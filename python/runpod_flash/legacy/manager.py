@@ -40,7 +40,9 @@ class ResourceManager:
 
     def find_resources_by_name(self, name: str) -> list[tuple[str, DeployableResource]]:
         """Return the resources of a name, with their keys."""
-        return [(key, found) for key, found in self.list_all_resources().items() if getattr(found, "name", None) == name]
+        return [
+            (key, found) for key, found in self.list_all_resources().items() if getattr(found, "name", None) == name
+        ]
 
     def find_resources_by_provider_id(self, provider_id: str) -> list[tuple[str, DeployableResource]]:
         """Return the resources of an ID of Runpod's, with their keys."""

@@ -141,9 +141,7 @@ class ServerlessResource(Actions):
         if self.instanceIds and isinstance(self.datacenter, list):
             settle.cpu_data_centers(self.datacenter, CPU_DATACENTERS)
         if self.workersMin is not None and self.workersMax is not None and self.workersMin > self.workersMax:
-            raise ValueError(
-                f"workersMin ({self.workersMin}) cannot be greater than workersMax ({self.workersMax})"
-            )
+            raise ValueError(f"workersMin ({self.workersMin}) cannot be greater than workersMax ({self.workersMax})")
         return self
 
     def _settle_hardware(self) -> None:

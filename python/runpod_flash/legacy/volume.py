@@ -1,6 +1,6 @@
 """``NetworkVolume``: storage that workers of one data center share."""
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ConfigDict, Field, field_serializer, field_validator, model_validator
 from typing_extensions import Self
@@ -22,6 +22,18 @@ class NetworkVolume(DeployableResource):
     dataCenterId: Any = "EU-RO-1"
     name: str | None = None
     size: int | None = Field(default=100, ge=10, le=4096)
+
+    if TYPE_CHECKING:
+        # With `datacenter`, which is no field.
+        def __init__(
+            self,
+            *,
+            name: str | None = None,
+            size: int | None = 100,
+            datacenter: DataCenter | str | None = None,
+            dataCenterId: DataCenter | str = "EU-RO-1",
+            id: str | None = None,
+        ) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
