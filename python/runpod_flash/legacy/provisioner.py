@@ -50,7 +50,7 @@ def create_resource_from_manifest(
     if kind not in _CLASSES:
         raise ValueError(f"Unsupported resource type for auto-provisioning: {kind}")
     variables: dict[str, str] = {**(resource_data.get("env") or {}), "FLASH_RESOURCE_NAME": resource_name}
-    if "LoadBalancer" in kind or resource_data.get("is_load_balanced"):
+    if resource_data.get("is_load_balanced"):
         variables["FLASH_ENDPOINT_TYPE"] = "lb"
         for entry, variable in (
             ("main_file", "FLASH_MAIN_FILE"),

@@ -193,7 +193,7 @@ def _check_route(method: str | None, path: str | None) -> None:
     if not method or not path:
         raise ConfigurationError(
             "LoadBalancerSlsResource requires both 'method' and 'path' parameters. "
-            f"Got method={method}, path={path}. Example: @remote(api, method='POST', path='/process')"
+            f"Got method={method}, path={path}. Example: @remote(resource_config, method='POST', path='/api/process')"
         )
     if not path.startswith("/"):
         raise ConfigurationError(f"path must start with '/'. Got: {path}")
