@@ -11,9 +11,10 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
+use super::live_provision::provisioner;
 use super::{completion, errors};
-use crate::project::ship::{self, CalleeRequest, Request};
 use crate::endpoint::EndpointKind;
+use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::client::Client;
 use crate::runpod::control::{self, EnvironmentVariable};
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
@@ -159,16 +160,12 @@ fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickle
     let py = value.py();
     let made = py.import("cloudpickle")?.call_method1("dumps", (value,));
     let bytes = made.map_err(|error| {
-        let raise = || py.import("runpod_flash._live")?.call_method1("unpicklable", (name, which, value, &error));
+        let raise =
+            || py.import("runpod_flash._live")?.call_method1("unpicklable", (name, which, value, &error));
         raise().map_or_else(|error| error, PyErr::from_value)
     })?;
     Ok(vec![super::buffer::pin(&bytes)?.into()])
 }
-
-
-/// The provisioner of this process, and what it was made for.
-type Known = (u32, String, PathBuf, Provisioner);
-static PROVISIONER: Mutex<Option<Known>> = Mutex::new(None);
 
 /// Makes a live endpoint where it is missing; the awaitable gives its ID.
 ///
@@ -183,7 +180,7 @@ pub(super) fn live_ensure<'py>(
     needs_key: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let client = client(py)?;
-    let mut input = input_of(&endpoint.config, &name, EndpointKind::QueueBased, true)
+    let mut input = input_of(&endpoint.config, &name, EndpointKind::Queue, true)
         .map_err(|error| errors::runpod(py, &error))?;
     if needs_key
         && let Some(template) = &mut input.template
@@ -203,34 +200,6 @@ pub(super) fn live_ensure<'py>(
 }
 
 const KEY: &str = "RUNPOD_API_KEY";
-
-async fn provisioner(client: Client, root: PathBuf) -> Result<Provisioner, RunpodError> {
-    let lock = || PROVISIONER.lock().unwrap_or_else(PoisonError::into_inner);
-    let address = client.urls().graphql.clone();
-    let find = || {
-        let known = lock();
-        let (process, api, folder, provisioner) = known.as_ref()?;
-        let is_it = *process == std::process::id() && *api == address && *folder == root;
-        is_it.then(|| provisioner.clone())
-    };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    let chosen = control::choose(&client).await?;
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    let made = Provisioner::new(ProvisionerOptions {
-        control: chosen.control,
-        api: address.clone(),
-        root: root.clone(),
-        is_temporary: false,
-        needs_price: false,
-        say: std::sync::Arc::new(|line| tracing::info!("{line}")),
-    });
-    *lock() = Some((std::process::id(), address, root, made.clone()));
-    Ok(made)
-}
 
 /// Submits a job and waits for its end.
 async fn ended(

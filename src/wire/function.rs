@@ -53,10 +53,9 @@ impl FunctionRequest {
         body.text.push_str(head.strip_suffix('}').unwrap_or(&head));
         let mut separator = if head == "{}" { "" } else { "," };
         let constructor = self.constructor.unwrap_or_default();
-        for (arguments, list, dict) in [
-            (self.arguments, "args", "kwargs"),
-            (constructor, "constructor_args", "constructor_kwargs"),
-        ] {
+        for (arguments, list, dict) in
+            [(self.arguments, "args", "kwargs"), (constructor, "constructor_args", "constructor_kwargs")]
+        {
             body.text.push_str(separator);
             separator = ",";
             body.arguments(arguments, list, dict);
@@ -165,7 +164,8 @@ impl RemoteFailure {
         let is_class = !class.is_empty()
             && class.split('.').all(|part| {
                 part == "<locals>"
-                    || !part.is_empty() && part.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+                    || !part.is_empty()
+                        && part.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
             });
         let message = if message.is_empty() { rest } else { message };
         Self {
@@ -241,7 +241,10 @@ mod tests {
                      app.Odd: no such key: x\n";
         let failure = RemoteFailure::parse(error);
         assert_eq!((failure.class.as_str(), failure.message.as_str()), ("app.Odd", "no such key: x"));
-        assert!(failure.traceback.starts_with(TRACEBACK) && failure.traceback.ends_with("app.Odd: no such key: x"));
+        assert!(
+            failure.traceback.starts_with(TRACEBACK)
+                && failure.traceback.ends_with("app.Odd: no such key: x")
+        );
     }
 
     #[test]
