@@ -7,6 +7,7 @@ __all__ = [
     "EndpointBase",
     "Items",
     "WorkerLink",
+    "api_key",
     "bare_name",
     "call",
     "cli_main",
@@ -84,6 +85,7 @@ class WorkerLink:
     def environment(self, dependencies: list[str]) -> str: ...
     def close(self) -> None: ...
 
+def api_key() -> str | None: ...
 def bare_name(name: str) -> str: ...
 def call(
     endpoint: str,
