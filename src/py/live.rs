@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
@@ -16,9 +15,9 @@ use super::{completion, errors};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::client::Client;
-use crate::runpod::control::{self, EnvironmentVariable};
+use crate::runpod::control::EnvironmentVariable;
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
-use crate::runpod::live::{Provision as _, Provisioner, ProvisionerOptions, input_of};
+use crate::runpod::live::{Provision as _, input_of};
 use crate::runpod::{ErrorKind, RunpodError, credentials};
 use crate::wire::function::{Arguments, FunctionRequest, FunctionResponse, Pickled, RemoteFailure};
 
@@ -108,9 +107,27 @@ pub(super) fn live_call<'py>(
         ended(&client, &reference, &request.into_job(), &options).await
     };
     completion::awaitable(py, call, move |py, outcome| {
-        let output = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
-        value(py, &name, &output)
+        let state = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
+        if let Some(failure) = raised(&state) {
+            return Err(failed(py, &name, failure, None)?);
+        }
+        value(py, &name, &completed(state).map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?)
     })
+}
+
+/// What the function raised, where the worker reports that as a failed job: the official one does.
+fn raised(state: &JobState) -> Option<RemoteFailure> {
+    let error = state.error.as_ref().filter(|_| state.status == Status::Failed)?;
+    let text: String = serde_json::from_str(error.get()).ok()?;
+    let failure = RemoteFailure::parse(&text);
+    (!failure.class.is_empty()).then_some(failure)
+}
+
+fn failed(py: Python<'_>, name: &str, failure: RemoteFailure, stdout: Option<&str>) -> PyResult<PyErr> {
+    let RemoteFailure { class, message, traceback, hint } = failure;
+    let module = py.import("runpod_flash._live")?;
+    let made = module.call_method1("failed", (name, class, message, traceback, hint, stdout))?;
+    Ok(PyErr::from_value(made))
 }
 
 fn value(py: Python<'_>, name: &str, output: &Output) -> PyResult<Py<PyAny>> {
@@ -124,12 +141,7 @@ fn value(py: Python<'_>, name: &str, output: &Output) -> PyResult<Py<PyAny>> {
     if !response.success {
         // The official worker says in `result` that there is no such function.
         let text = response.error.as_deref().or(response.result.as_deref()).unwrap_or("no reason was given");
-        let failure = RemoteFailure::parse(text);
-        let made = py.import("runpod_flash._live")?.call_method1(
-            "failed",
-            (name, failure.class, failure.message, failure.traceback, failure.hint, response.stdout),
-        )?;
-        return Err(PyErr::from_value(made));
+        return Err(failed(py, name, RemoteFailure::parse(text), response.stdout.as_deref())?);
     }
     let value = match (&response.result, response.json_result) {
         (Some(text), _) => {
@@ -207,12 +219,16 @@ async fn ended(
     endpoint: &EndpointRef,
     payload: &crate::wire::payload::Payload,
     options: &CallOptions,
-) -> Result<Output, RunpodError> {
+) -> Result<JobState, RunpodError> {
     let mut state: JobState = client.run(endpoint, payload, options).await?;
     while !state.status.is_terminal() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         state = client.status(endpoint, &state.id, options).await?;
     }
+    Ok(state)
+}
+
+fn completed(state: JobState) -> Result<Output, RunpodError> {
     if state.status == Status::Completed {
         return Ok(state.output);
     }

@@ -3,13 +3,22 @@
 //! Speaks the same protocols as `platform`, from the other side. Knows endpoints, requirements of a
 //! call and what crosses (`wire`); must never know local workers or `platform`.
 
+pub(crate) mod answer;
+pub mod balanced;
+mod cancel;
 pub mod client;
 pub mod control;
 pub mod credentials;
 pub mod error;
+mod exchange;
+mod failure;
 pub mod job;
 pub mod jobs;
 pub mod live;
+mod poller;
+mod retry;
+pub mod stream;
 pub mod urls;
+mod watched;
 
 pub use error::{ErrorKind, RunpodError};

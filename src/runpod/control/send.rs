@@ -112,7 +112,8 @@ impl Sender {
     async fn attempt(&self, question: &Question<'_>, secrets: &[String]) -> Result<Answer, Failure> {
         let url = format!("{}{}", self.client.urls.api, question.path);
         let shown = format!("{} {}", question.method, url.split('?').next().unwrap_or_default());
-        let mut request = self.client.http.request(question.method.clone(), url).timeout(ATTEMPT);
+        let request = self.client.unsigned(question.method.clone(), &url);
+        let mut request = request.map_err(|error| Failure { error, was_sent: false })?.timeout(ATTEMPT);
         if let (true, Some(key)) = (question.has_key, &self.client.key) {
             request = request.header(AUTHORIZATION, format!("Bearer {}", key.reveal()));
         }
