@@ -33,7 +33,7 @@ class ResourceEndpoint(Endpoint):
         super().__init__(**arguments)
         self.resource = resource
 
-    def __new__(cls, resource: ServerlessResource, **arguments: Any) -> "ResourceEndpoint":
+    def __new__(cls, resource: ServerlessResource, **arguments: Any) -> "ResourceEndpoint":  # noqa: D102
         return super().__new__(cls, **arguments)
 
     @property
@@ -114,12 +114,14 @@ def remote(
             "runpod_flash.remote is deprecated. Use runpod_flash.Endpoint instead.", DeprecationWarning, stacklevel=2
         )
 
+    given: Any = resource_config
+
     def decorate(target: Any) -> Any:
-        if isinstance(resource_config, Endpoint):
-            return resource_config(target)
+        if isinstance(given, Endpoint):
+            return given(target)
         if isinstance(resource_config, LoadBalancerSlsResource):
             _check_route(method, path)
-        elif not isinstance(resource_config, (ServerlessEndpoint, LoadBalancerSlsResource)):
+        elif not isinstance(given, ServerlessEndpoint):
             raise ConfigurationError(
                 f"remote() takes a resource such as LiveServerless(name=...), got {type(resource_config).__name__}"
             )

@@ -71,6 +71,10 @@ class NetworkVolume(DeployableResource):
         """The data center, as a member of ``DataCenter``."""
         return self.dataCenterId
 
+    def __getstate__(self) -> dict[Any, Any]:
+        # 1.21 has a field of this name.
+        return {**super().__getstate__(), "datacenter": None}
+
     @property
     def is_created(self) -> bool:
         """Whether it has an ID."""
