@@ -2,23 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
+use super::live_provision::provisioner;
 use super::unpickle::{self, Reader};
 use super::{completion, errors, payload};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
-use crate::runpod::client::Client;
-use crate::runpod::control::{self, EnvironmentVariable};
-use crate::runpod::job::{CallOptions, EndpointRef, Output};
-use crate::runpod::live::{Provision as _, Provisioner, ProvisionerOptions, input_of};
+use crate::runpod::control::EnvironmentVariable;
+use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
+use crate::runpod::live::{Provision as _, input_of};
 use crate::runpod::{ErrorKind, RunpodError, credentials};
 use crate::wire::function::{Arguments, FunctionRequest, FunctionResponse, Pickled, RemoteFailure};
 
@@ -99,53 +100,77 @@ pub(super) fn live_call<'py>(
         constructor: constructor.map(|(args, kwargs)| arguments(&name, &args, &kwargs)).transpose()?,
     };
     let client = client(py)?;
-    let large = Arc::new(Reader::default());
-    let options = CallOptions {
-        large: Some(Arc::clone(&large) as _),
+    let mut options = CallOptions {
         timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         ..CallOptions::default()
     };
+    let reader = Arc::new(Reader::default());
+    options.large = Some(Arc::<Reader>::clone(&reader));
     let call = async move {
         let reference = EndpointRef::Id(endpoint);
-        let payload = request.into_job();
-        client.call(&reference, &payload, &options).await?.into_result()
+        client.call(&reference, &request.into_job(), &options).await
     };
     completion::awaitable(py, call, move |py, outcome| {
-        let output = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
-        value(py, &name, &output, &large)
+        let state = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
+        if let Some(failure) = raised(&state) {
+            return Err(failed(py, &name, failure, None)?);
+        }
+        let output = state.into_result().map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
+        value(py, &name, output, reader.take())
     })
 }
 
-fn value(py: Python<'_>, name: &str, output: &Output, large: &Reader) -> PyResult<Py<PyAny>> {
+/// What the function raised, where the worker reports that as a failed job: the official one does.
+fn raised(state: &JobState) -> Option<RemoteFailure> {
+    let error = state.error.as_ref().filter(|_| state.status == Status::Failed)?;
+    let text: String = serde_json::from_str(error.get()).ok()?;
+    let failure = RemoteFailure::parse(&text);
+    (!failure.class.is_empty()).then_some(failure)
+}
+
+fn failed(py: Python<'_>, name: &str, failure: RemoteFailure, stdout: Option<&str>) -> PyResult<PyErr> {
+    let RemoteFailure { class, message, traceback, hint } = failure;
+    let module = py.import("runpod_flash._live")?;
+    let made = module.call_method1("failed", (name, class, message, traceback, hint, stdout))?;
+    Ok(PyErr::from_value(made))
+}
+
+/// Reads a FunctionResponse; `read` is its result where that was read while it arrived.
+fn value(
+    py: Python<'_>,
+    name: &str,
+    output: Output,
+    read: Option<PyResult<Py<PyAny>>>,
+) -> PyResult<Py<PyAny>> {
     let malformed = |why: &str| {
         let text = format!("the worker of `{name}` answered what is no FunctionResponse: {why}");
         errors::runpod(py, &RunpodError::new(ErrorKind::Malformed, text).at_endpoint(name))
     };
-    let Output::Json(json) = output else { return Err(malformed("nothing")) };
+    let Output::Json(json) = output else { return Err(malformed("there is no output")) };
     let response: FunctionResponse<'_> =
-        serde_json::from_slice(json).map_err(|error| malformed(&error.to_string()))?;
+        serde_json::from_slice(&json).map_err(|error| malformed(&error.to_string()))?;
     if !response.success {
         // The official worker says in `result` that there is no such function.
         let text = response.error.as_deref().or(response.result.as_deref()).unwrap_or("no reason was given");
-        let failure = RemoteFailure::parse(text);
-        let made = py.import("runpod_flash._live")?.call_method1(
-            "failed",
-            (name, failure.class, failure.message, failure.traceback, failure.hint, response.stdout),
-        )?;
-        return Err(PyErr::from_value(made));
+        return Err(failed(py, name, RemoteFailure::parse(text), response.stdout.as_deref())?);
     }
-    // A large one was read while it arrived.
-    let taken = large.take().transpose()?;
-    let value = match (&response.result, response.json_result) {
-        (None, _) if taken.is_some() => taken.unwrap_or_else(|| py.None()),
-        (Some(text), _) => {
-            let text = bytes::Bytes::copy_from_slice(text.as_bytes());
-            unpickle::load_base64(py, text, &malformed)?.unbind()
+    let value = match (read, &response.result, response.json_result) {
+        (Some(read), ..) => read.map_err(|error| unreadable(py, name, error))?,
+        (None, Some(text), _) => {
+            unpickle::load_base64(py, Bytes::copy_from_slice(text.as_bytes()), &malformed)
+                .map_err(|error| unreadable(py, name, error))?
+                .unbind()
         }
-        (None, Some(json)) => py.import("json")?.call_method1("loads", (json.get(),))?.unbind(),
-        (None, None) => py.None(),
+        (None, None, Some(json)) => py.import("json")?.call_method1("loads", (json.get(),))?.unbind(),
+        (None, None, None) => py.None(),
     };
     Ok((value, response.stdout).into_pyobject(py)?.into_any().unbind())
+}
+
+/// The error for a result that this process cannot make: of a class that is not here, say.
+fn unreadable(py: Python<'_>, name: &str, error: PyErr) -> PyErr {
+    let make = || py.import("runpod_flash._live")?.call_method1("unreadable", (name, error.value(py)));
+    make().map_or_else(|error| error, PyErr::from_value)
 }
 
 fn arguments(name: &str, args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<Arguments> {
@@ -165,15 +190,11 @@ fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickle
     payload::pickle_in_band(value).map_err(|error| {
         let raise = || {
             let module = py.import("runpod_flash._live")?;
-            module.call_method1("unpicklable", (name, which, value, error.into_value(py)))
+            module.call_method1("unpicklable", (name, which, value, error.value(py)))
         };
         raise().map_or_else(|error| error, PyErr::from_value)
     })
 }
-
-/// The provisioner of this process, and what it was made for.
-type Known = (u32, String, PathBuf, Provisioner);
-static PROVISIONER: Mutex<Option<Known>> = Mutex::new(None);
 
 /// Makes a live endpoint where it is missing; the awaitable gives its ID.
 ///
@@ -208,31 +229,3 @@ pub(super) fn live_ensure<'py>(
 }
 
 const KEY: &str = "RUNPOD_API_KEY";
-
-async fn provisioner(client: Client, root: PathBuf) -> Result<Provisioner, RunpodError> {
-    let lock = || PROVISIONER.lock().unwrap_or_else(PoisonError::into_inner);
-    let address = client.urls().api.clone();
-    let find = || {
-        let known = lock();
-        let (process, api, folder, provisioner) = known.as_ref()?;
-        let is_it = *process == std::process::id() && *api == address && *folder == root;
-        is_it.then(|| provisioner.clone())
-    };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    let chosen = control::choose(&client).await?;
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    let made = Provisioner::new(ProvisionerOptions {
-        control: chosen.plane,
-        api: address.clone(),
-        root: root.clone(),
-        is_temporary: false,
-        needs_price: false,
-        say: std::sync::Arc::new(|line| tracing::info!("{line}")),
-    });
-    *lock() = Some((std::process::id(), address, root, made.clone()));
-    Ok(made)
-}

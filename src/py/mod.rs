@@ -16,6 +16,7 @@ mod enums;
 mod errors;
 mod jobs;
 mod live;
+mod live_provision;
 mod payload;
 mod pickling;
 mod runtime;
@@ -49,6 +50,8 @@ mod _core {
     use super::jobs::{job_run, job_status};
     #[pymodule_export]
     use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
+    #[pymodule_export]
+    use super::live_provision::{endpoint_input, forget_endpoint, provision};
     #[pymodule_export]
     use super::text::{dump_text, load_text};
     #[pymodule_export]

@@ -26,7 +26,9 @@ pub(super) fn dump_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
 /// `ValueError` where the text is not base64, or not whole; what unpickling raises.
 #[pyfunction]
 pub(super) fn load_text(py: Python<'_>, text: PyBackedStr) -> PyResult<Bound<'_, PyAny>> {
-    unpickle::load_base64(py, Bytes::from_owner(BackedText(text)), &|why| PyValueError::new_err(why.to_owned()))
+    unpickle::load_base64(py, Bytes::from_owner(BackedText(text)), &|why| {
+        PyValueError::new_err(why.to_owned())
+    })
 }
 
 struct BackedText(PyBackedStr);
