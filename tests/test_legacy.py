@@ -17,8 +17,6 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from support import Serve
-
 import runpod_flash
 from runpod_flash import Endpoint, GpuType, _official
 from runpod_flash.client import remote
@@ -31,6 +29,7 @@ from runpod_flash.core.resources import (
     ServerlessEndpoint,
     ServerlessResource,
 )
+from support import Serve
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MakeProject = Callable[[dict[str, str]], Any]

@@ -8,6 +8,7 @@ import sys
 import traceback
 
 import cloudpickle
+
 import runpod
 
 # numpy and the like, for the official interpreter, whose own packages come first.
