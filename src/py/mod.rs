@@ -8,6 +8,7 @@ mod call;
 mod cli;
 mod client;
 mod completion;
+mod control;
 mod dotenv;
 mod embedded;
 mod endpoint;
@@ -28,6 +29,8 @@ mod _core {
     use super::cli::cli_main;
     #[pymodule_export]
     use super::client::destination;
+    #[pymodule_export]
+    use super::control::manage;
     #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]

@@ -3,13 +3,17 @@
 //! Speaks the same protocols as `platform`, from the other side. Knows endpoints, requirements of a
 //! call and what crosses (`wire`); must never know local workers or `platform`.
 
+pub mod apps;
 pub mod client;
 pub mod control;
 pub mod credentials;
+pub mod credentials_file;
 pub mod error;
 pub mod job;
 pub mod jobs;
 pub mod live;
+pub mod login;
+mod upload;
 pub mod urls;
 
 pub use error::{ErrorKind, RunpodError};

@@ -166,8 +166,6 @@ impl Inner {
         self.say(&format!("`{}` ({id}) is gone from Runpod", input.name));
         self.create(input).await
     }
-        }
-    }
 
     /// Uses an endpoint that exists; tells Runpod where its configuration has changed.
     async fn follow(

@@ -130,7 +130,7 @@ impl ControlPlane for Account {
     }
 }
 
-type VolumeAnswer = String;
+type VolumeAnswer = crate::runpod::control::RemoteVolume;
 
 fn provisioner(
     account: &Arc<Account>,
