@@ -7,38 +7,69 @@ is first touched.
 from __future__ import annotations
 
 import os as _os
+import sys as _sys
 
 from . import _core
 
 __version__ = "1.22.0"
 
-__all__ = [
+#: The names of 1.21 in its order, then ours.
+__all__ = [  # noqa: RUF022
+    "Endpoint",
+    "EndpointJob",
+    "remote",
     "CPU_DATACENTERS",
-    "DEFAULT_WORKERS_MAX",
-    "DEFAULT_WORKERS_MIN",
     "CpuInstanceType",
+    "CpuLiveLoadBalancer",
+    "CpuLiveServerless",
+    "CpuLoadBalancerSlsResource",
+    "CpuServerlessEndpoint",
     "CudaVersion",
     "DataCenter",
-    "Endpoint",
-    "FlashError",
     "GpuGroup",
     "GpuType",
+    "LiveLoadBalancer",
+    "LiveServerless",
+    "LoadBalancerSlsResource",
     "NetworkVolume",
     "PodTemplate",
-    "RemoteExecutionError",
+    "ResourceManager",
+    "ServerlessEndpoint",
     "ServerlessScalerType",
     "ServerlessType",
+    "FlashApp",
+    "DEFAULT_WORKERS_MIN",
+    "DEFAULT_WORKERS_MAX",
+    "FlashError",
+    "RemoteExecutionError",
 ]
 
 DEFAULT_WORKERS_MIN = 0
 DEFAULT_WORKERS_MAX = 1
 
+#: Names and the modules that have them.
 _SOURCES = {
     "Endpoint": "endpoint",
-    "NetworkVolume": "_resources",
-    "PodTemplate": "_resources",
+    "EndpointJob": "_job",
+    "FlashApp": "legacy.app",
     "FlashError": "errors",
+    "NetworkVolume": "legacy.volume",
+    "PodTemplate": "legacy.template",
     "RemoteExecutionError": "errors",
+    "ResourceManager": "legacy.manager",
+}
+
+#: As `_SOURCES`; touching one warns.
+_DEPRECATED = {
+    "CpuLiveLoadBalancer": "legacy.live",
+    "CpuLiveServerless": "legacy.live",
+    "CpuLoadBalancerSlsResource": "legacy.balanced",
+    "CpuServerlessEndpoint": "legacy.serverless",
+    "LiveLoadBalancer": "legacy.live",
+    "LiveServerless": "legacy.live",
+    "LoadBalancerSlsResource": "legacy.balanced",
+    "ServerlessEndpoint": "legacy.serverless",
+    "remote": "legacy.remote",
 }
 
 _ENUMS = frozenset(
@@ -54,22 +85,6 @@ _ENUMS = frozenset(
     }
 )
 
-#: Names of 1.21 that this release does not have yet, with what does their work.
-_LATER = {
-    "remote": "Endpoint(...) as a decorator",
-    "LiveServerless": "Endpoint(gpu=...)",
-    "ServerlessEndpoint": "Endpoint(gpu=..., image=...)",
-    "CpuLiveServerless": "Endpoint(cpu=...)",
-    "CpuServerlessEndpoint": "Endpoint(cpu=..., image=...)",
-    "LiveLoadBalancer": "Endpoint(name=..., gpu=...) with .get/.post routes",
-    "LoadBalancerSlsResource": "Endpoint(name=..., gpu=...) with .get/.post routes",
-    "CpuLiveLoadBalancer": "Endpoint(name=..., cpu=...) with .get/.post routes",
-    "CpuLoadBalancerSlsResource": "Endpoint(name=..., cpu=...) with .get/.post routes",
-    "EndpointJob": "`await` on the decorated function",
-    "ResourceManager": "the `flash` command",
-    "FlashApp": "the `flash` command",
-}
-
 
 def __getattr__(name: str) -> object:
     if name in _SOURCES:
@@ -79,11 +94,14 @@ def __getattr__(name: str) -> object:
         from . import _enums
 
         value = _enums.build(name)
-    elif name in _LATER:
-        # An AttributeError would lose its text in `from runpod_flash import …`.
-        raise ImportError(
-            f"runpod_flash.{name} is not part of release {__version__}; use {_LATER[name]}", name=__name__
+    elif name in _DEPRECATED:
+        import warnings
+
+        warnings.warn(
+            f"runpod_flash.{name} is deprecated. Use runpod_flash.Endpoint instead.", DeprecationWarning, stacklevel=2
         )
+        # Not kept: each place that touches it is told.
+        return getattr(__import__(f"{__name__}.{_DEPRECATED[name]}", fromlist=(name,)), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
@@ -92,6 +110,21 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _OfficialPaths:
+    """Finds modules that 1.21 has and this package has not as files; asked after all others."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> object:
+        if not name.startswith(f"{__name__}."):
+            return None
+        from . import _official
+
+        return _official.spec(name)
+
+
+_sys.meta_path.append(_OfficialPaths)  # type: ignore[arg-type]
 
 
 def _load_dotenv() -> None:

@@ -101,6 +101,7 @@ def collect(module: Any) -> list[dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
 
     def entry(endpoint: Any) -> dict[str, Any]:
+        endpoint = getattr(endpoint, "_group", endpoint)
         known = found.get(id(endpoint))
         if known is None:
             arguments = [[name, encode(value)] for name, value in endpoint._arguments.items()]

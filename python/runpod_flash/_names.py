@@ -54,9 +54,15 @@ def _problem(named: list[tuple[Any, ...]]) -> str | None:
     for first, other in itertools.pairwise(named):
         if other[2] != first[2]:
             return "in different files"
-        if other[0]._arguments != first[0]._arguments:
+        if _settings(other[0]) != _settings(first[0]):
             return "with different settings"
     return None
+
+
+def _settings(endpoint: Endpoint) -> dict[str, Any]:
+    # Those of one `@remote` resource may have dependencies of their own each, which add up.
+    found: dict[str, Any] = getattr(endpoint, "_settings", endpoint._arguments)
+    return found
 
 
 def _refusal(name: str, endpoints: list[Endpoint], problem: str) -> Exception:

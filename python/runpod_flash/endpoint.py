@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _core
+from . import _core, _light
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Endpoint(_core.EndpointBase):
         self._routes: list[dict[str, Any]] = []
         self._qb_target: Any = None
         self._targets: dict[str, tuple[Any, Any]] = {}
-        self._cached_resource_config: ResourceConfig | None = None
+        self._cached_resource_config: Any = None
         self._endpoint_url: str | None = None
 
     @property
@@ -259,27 +259,13 @@ class Endpoint(_core.EndpointBase):
 
         return lambda function: _decorate.route(self, method, path, function)
 
-    def _build_resource_config(self) -> ResourceConfig:
+    def _build_resource_config(self) -> Any:
         if self._cached_resource_config is None:
-            fields = self._resource_fields(self.name or "", self.is_load_balanced)
-            self._cached_resource_config = ResourceConfig(fields, self.is_cpu)
+            self._cached_resource_config = _light.light(self)
         return self._cached_resource_config
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self._arguments, self.__dict__)
-
-
-class ResourceConfig:
-    """What Runpod gets for an endpoint: attributes spelled as its API spells the fields."""
-
-    def __init__(self, fields: dict[str, Any], is_cpu: bool) -> None:
-        self.__dict__.update(fields)
-        load_balanced = fields["type"] == "LB"
-        cpu = "Cpu" if is_cpu else ""
-        self.resource_type = f"{cpu}LiveLoadBalancer" if load_balanced else f"{cpu}LiveServerless"
-
-    def __repr__(self) -> str:
-        return f"<{self.resource_type} {self.__dict__['name']!r}>"
 
 
 class ClientRequest:

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::callable;
 use super::config;
-use super::diagnostic::{Diagnostic, Label, Severity, Span};
+use super::diagnostic::{Diagnostic, Label, Span};
 use super::evaluate::{EndpointRef, Scope, Unknown};
 use super::facts::{Decorated, EndpointCall, Evaluator, Facts, Item};
 use super::model::{Callable, DeclaredEndpoint};
@@ -64,17 +64,13 @@ pub(super) fn collect(
     let mut found = Declarations::default();
     for mistake in &facts.mistakes {
         let hint = (!mistake.hint.is_empty()).then(|| mistake.hint.to_owned());
-        let mut diagnostic = config::error(
+        found.problems.push(config::error(
             mistake.rule,
             mistake.message.clone(),
             config::span(file, mistake.range),
             mistake.label,
             hint,
-        );
-        if mistake.rule == "legacy-remote" {
-            diagnostic.severity = Severity::Warning;
-        }
-        found.problems.push(diagnostic);
+        ));
     }
     let configs = configurations(file, facts, environment, &mut found.problems);
     let scope = Scope { evaluator, file, names: &facts.names };

@@ -159,13 +159,10 @@ impl Interpreter<'_> {
                 if matches!(&decorator.kind, ExprKind::Call(call) if self.is_remote(&call.function))
                     || self.is_remote(decorator)
                 {
-                    self.facts.mistakes.push(Mistake {
-                        rule: "legacy-remote",
-                        range: decorator.range,
-                        message: "`@remote` is not read by this version".to_owned(),
-                        label: "",
-                        hint: "use `@Endpoint(name=..., gpu=...)`",
-                    });
+                    self.unreadable(
+                        decorator.range,
+                        "the resource of `@remote` is only known when the file runs",
+                    );
                 } else if self.is_endpoint(decorator) {
                     self.facts.mistakes.push(Mistake {
                         rule: "endpoint-arguments",

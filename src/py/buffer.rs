@@ -12,6 +12,10 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
 
+use super::runtime;
+use super::strided::{Order, Plan};
+use crate::wire::payload::Source;
+
 #[repr(C)]
 struct RawView {
     buf: *mut c_void,
@@ -33,8 +37,12 @@ unsafe extern "C" {
     fn PyBuffer_Release(view: *mut RawView);
 }
 
-/// Flags for a flat view that may be read-only.
-const SIMPLE: c_int = 0;
+/// Flags for a view whose bytes lie in a row, in whatever order of its axes.
+const ANY_CONTIGUOUS: c_int = 0x80 | STRIDES;
+/// Flags for a view with its shape and strides.
+const STRIDES: c_int = 0x10 | 0x08;
+/// Flags for a flat view that can be written to.
+const WRITABLE: c_int = 0x01;
 /// Below this many bytes a copy is cheaper than giving up the interpreter for it.
 const DETACH_ABOVE: usize = 1 << 20;
 
@@ -88,7 +96,13 @@ impl Drop for Pinned {
             }),
         );
         if !view.obj.is_null() {
-            RELEASED.lock().unwrap_or_else(PoisonError::into_inner).push(Waiting(view));
+            let mut released = RELEASED.lock().unwrap_or_else(PoisonError::into_inner);
+            released.push(Waiting(view));
+            let is_first = released.len() == 1;
+            drop(released);
+            if let (true, Some(context)) = (is_first, runtime::existing()) {
+                context.deliver(|_py| {}); // Which is followed by `release_waiting`.
+            }
         }
     }
 }
@@ -115,21 +129,124 @@ pub(super) fn release_waiting(_py: Python<'_>) {
 }
 
 /// Returns an object's memory as bytes, without a copy; the object stays exported until they are
+/// dropped. What has axes gives its bytes in the order of its memory.
+///
+/// # Errors
+/// Where the object offers no view whose bytes lie in a row.
+pub(super) fn pin(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    Ok(Bytes::from_owner(Pinned(export(object, ANY_CONTIGUOUS)?)))
+}
+
+fn export(object: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Box<RawView>> {
+    let mut view = Box::new(MaybeUninit::<RawView>::zeroed());
+    #[expect(unsafe_code, reason = "asks for the export")]
+    // SAFETY: the object is alive and the thread attached; on success the view is filled. It stays
+    // in its box, as some exporters point into it.
+    unsafe {
+        if PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), flags) != 0 {
+            return Err(PyErr::fetch(object.py()));
+        }
+        Ok(view.assume_init())
+    }
+}
+
+/// An export of memory that does not lie in a row, read in the order of its axes.
+pub(super) struct Gathered {
+    pinned: Pinned,
+    plan: Plan,
+}
+
+/// Returns a view's bytes, gathered while they are read; the object stays exported until it is
 /// dropped.
 ///
 /// # Errors
-/// Where the object offers no flat, contiguous view.
-pub(super) fn pin(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
-    let mut view = Box::new(MaybeUninit::<RawView>::zeroed());
-    #[expect(unsafe_code, reason = "asks for the export")]
-    // SAFETY: the object is alive and the thread attached; on success the view is filled.
-    let view = unsafe {
-        if PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), SIMPLE) != 0 {
-            return Err(PyErr::fetch(object.py()));
+/// Where the object offers no view with strides.
+pub(super) fn gather(object: &Bound<'_, PyAny>, order: Order) -> PyResult<Gathered> {
+    let pinned = Pinned(export(object, STRIDES)?);
+    let view = &pinned.0;
+    let axes = usize::try_from(view.ndim)?;
+    let mut shape = Vec::with_capacity(axes);
+    for axis in 0..axes {
+        #[expect(unsafe_code, reason = "reads the exported shape and strides")]
+        // SAFETY: the export was asked for with strides, so both have `ndim` entries while it lives.
+        let (length, stride) = unsafe { (*view.shape.add(axis), *view.strides.add(axis)) };
+        shape.push((usize::try_from(length)?, stride));
+    }
+    let plan = Plan::new(&shape, usize::try_from(view.itemsize)?, order);
+    Ok(Gathered { pinned, plan })
+}
+
+impl Source for Gathered {
+    fn len(&self) -> u64 {
+        self.plan.len()
+    }
+
+    fn read_at(&self, offset: u64, mut into: &mut [u8]) {
+        let start = self.pinned.0.buf.cast::<u8>().cast_const();
+        self.plan.runs(offset, into.len(), |run| {
+            let (now, rest) = std::mem::take(&mut into).split_at_mut(run.count * run.length);
+            into = rest;
+            #[expect(unsafe_code, reason = "reads the exported memory")]
+            // SAFETY: the export is alive, and the plan, made of its shape and strides, gives only
+            // places of its items; `now` is as long as the runs are together. Python code may write
+            // meanwhile, see `Pinned`.
+            unsafe {
+                let mut from = start.offset(run.place);
+                let mut to = now.as_mut_ptr();
+                macro_rules! items {
+                    ($kind:ty) => {
+                        for _ in 0..run.count {
+                            to.cast::<$kind>().write_unaligned(from.cast::<$kind>().read_unaligned());
+                            (from, to) = (from.wrapping_offset(run.stride), to.wrapping_add(run.length));
+                        }
+                    };
+                }
+                match run.length {
+                    1 => items!(u8),
+                    2 => items!(u16),
+                    4 => items!(u32),
+                    8 => items!(u64),
+                    16 => items!(u128),
+                    length => {
+                        for _ in 0..run.count {
+                            std::ptr::copy_nonoverlapping(from, to, length);
+                            (from, to) = (from.wrapping_offset(run.stride), to.wrapping_add(length));
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Lets `fill` write into an object's memory without the interpreter.
+///
+/// For memory that nobody else has yet: what an unpickler asks to be filled.
+///
+/// # Errors
+/// Where the object offers no flat view that can be written to.
+pub(super) fn fill<R: Send>(
+    object: &Bound<'_, PyAny>,
+    fill: impl FnOnce(&mut [u8]) -> R + Send,
+) -> PyResult<R> {
+    let mut view = export(object, WRITABLE)?;
+    let (start, length) = (view.buf as usize, usize::try_from(view.len).unwrap_or(0));
+    let filled = object.py().detach(|| {
+        if length == 0 {
+            return fill(&mut []);
         }
-        view.assume_init()
-    };
-    Ok(Bytes::from_owner(Pinned(view)))
+        #[expect(unsafe_code, reason = "writes to the exported memory")]
+        // SAFETY: the export lives until it is released below, and was given as writable; the caller
+        // promises that nobody else reads or writes it meanwhile.
+        let memory = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, length) };
+        fill(memory)
+    });
+    #[expect(unsafe_code, reason = "gives the export back")]
+    // SAFETY: filled by `export`, released once, with the thread attached.
+    unsafe {
+        PyBuffer_Release(&raw mut *view);
+    }
+    Ok(filled)
 }
 
 /// Returns writable Python memory with a copy of these bytes; arrays that are unpickled over it can

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use super::{errors, runtime};
 use crate::endpoint::target::{Destination, Surroundings, parse_target};
-use crate::runpod::client::Client;
+use crate::runpod::client::{Client, set_runtime};
 use crate::runpod::credentials::{self, ApiKey};
 use crate::runpod::urls::Urls;
 
@@ -38,6 +38,8 @@ pub(super) fn client(py: Python<'_>) -> PyResult<Client> {
     {
         return Ok(client.clone());
     }
+    let version = py.version_info();
+    set_runtime(format!("Python {}.{}.{}", version.major, version.minor, version.patch));
     let client = Client::new(urls.clone(), key.clone()).map_err(|error| errors::runpod(py, &error))?;
     *cached = Some((urls, key, client.clone()));
     Ok(client)

@@ -9,14 +9,21 @@ mod cli;
 mod client;
 mod completion;
 mod control;
+mod credentials;
 mod dotenv;
 mod embedded;
 mod endpoint;
 mod enums;
 mod errors;
 mod jobs;
+mod live;
+mod live_provision;
 mod payload;
+mod pickling;
 mod runtime;
+mod strided;
+mod text;
+mod unpickle;
 mod worker;
 
 use pyo3::prelude::*;
@@ -32,6 +39,8 @@ mod _core {
     #[pymodule_export]
     use super::control::manage;
     #[pymodule_export]
+    use super::credentials::api_key;
+    #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
     use super::endpoint::{EndpointBase, bare_name};
@@ -42,6 +51,12 @@ mod _core {
     };
     #[pymodule_export]
     use super::jobs::{job_run, job_status};
+    #[pymodule_export]
+    use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
+    #[pymodule_export]
+    use super::live_provision::{endpoint_input, forget_endpoint, provision};
+    #[pymodule_export]
+    use super::text::{dump_text, load_text};
     #[pymodule_export]
     use super::worker::WorkerLink;
 }

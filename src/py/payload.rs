@@ -1,10 +1,13 @@
-//! Python values as payload segments: pickle protocol 5, buffers beside it.
+//! Python values as payload segments: pickle protocol 5, buffers beside it (toward our own workers) or
+//! in it (toward Runpod).
 
 use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::buffer;
+use super::pickling::Sink;
+use crate::wire::payload::Segment;
 
 /// More buffers than this go into the pickle: a frame counts them in 16 bits, and so many are small.
 const MAX_BUFFERS: usize = 4096;
@@ -26,7 +29,7 @@ pub(super) fn dump(value: &Bound<'_, PyAny>, by_value: bool) -> PyResult<Vec<Byt
     dump_with(value, "cloudpickle")
 }
 
-/// Pickles a function or class by value, in one segment.
+/// Pickles by cloudpickle, a function or class by value, in one segment.
 pub(super) fn dump_function(function: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     let py = function.py();
     let options = PyDict::new(py);
@@ -48,6 +51,29 @@ pub(super) fn load<'py>(py: Python<'py>, segments: &[Bytes]) -> PyResult<Bound<'
     py.import("pickle")?.call_method("loads", (PyBytes::new(py, pickled),), Some(&options))
 }
 
+/// Pickles a value into one pickle that any `pickle.loads` reads, in segments: large memory stays
+/// where it is, and exported until they are dropped.
+///
+/// cloudpickle pickles, so functions and classes of the caller's script go by value.
+pub(super) fn pickle_in_band(value: &Bound<'_, PyAny>) -> PyResult<Vec<Segment>> {
+    let py = value.py();
+    buffer::release_waiting(py);
+    let sink = Bound::new(py, Sink::new())?;
+    let pickler = py.import("runpod_flash._pickling")?.getattr("Pickler")?.call1((&sink,))?;
+    let outcome = pickler.call_method1("dump", (value,));
+    let segments = sink.borrow_mut().finish();
+    if let Err(error) = outcome {
+        drop(segments);
+        buffer::release_waiting(py);
+        return Err(error);
+    }
+    match segments {
+        Some(segments) => Ok(segments),
+        // A pickler that does not write as CPython's does: copies are better than wrong bytes.
+        None => Ok(vec![dump_function(value)?.into()]),
+    }
+}
+
 fn dump_with(value: &Bound<'_, PyAny>, module: &str) -> PyResult<Vec<Bytes>> {
     let py = value.py();
     let dumps = py.import(module)?.getattr("dumps")?;
@@ -64,7 +90,7 @@ fn dump_with(value: &Bound<'_, PyAny>, module: &str) -> PyResult<Vec<Bytes>> {
     }
     segments.push(buffer::pin(&pickled)?);
     for exported in buffers.iter() {
-        segments.push(buffer::pin(&exported.call_method0("raw")?)?);
+        segments.push(buffer::pin(&exported)?);
     }
     Ok(segments)
 }

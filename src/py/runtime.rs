@@ -12,10 +12,10 @@ use std::time::Duration;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::buffer;
 use super::client::Cached;
 use super::completion::Mailboxes;
 use super::embedded::Embedded;
+use super::{buffer, unpickle};
 
 type Delivery = Box<dyn FnOnce(Python<'_>) + Send>;
 
@@ -108,6 +108,7 @@ impl Context {
     pub(super) fn stop(&self) {
         if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_timeout(STOP);
+            unpickle::wait_for_end(STOP);
         }
         self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -119,6 +120,8 @@ impl Context {
 fn deliver(receiver: &mpsc::Receiver<Delivery>) {
     while let Ok(first) = receiver.recv() {
         let attached = Python::try_attach(|py| {
+            // What a call pinned is free again when its result is there.
+            buffer::release_waiting(py);
             first(py);
             while let Ok(next) = receiver.try_recv() {
                 next(py);

@@ -82,7 +82,7 @@ pub(super) async fn put(
             .map_err(|error| fail(ErrorKind::InvalidRequest, format!("it cannot be read: {error}")))?;
         let body = body(file, progress.clone(), Arc::clone(&told));
         let request = client
-            .http
+            .http(&url)?
             .put(url.clone())
             .header(CONTENT_TYPE, "application/gzip")
             .header(CONTENT_LENGTH, size)

@@ -3,10 +3,12 @@
 //! A frame is a fixed header, a `MessagePack` head and raw buffers; buffers are never encoded.
 //! Knows the endpoint's words; must never know who sends.
 
+pub mod answer;
 pub mod backend;
 pub mod base64;
 pub mod error;
 pub mod frame;
+pub mod function;
 pub mod job;
 pub mod limits;
 pub mod message;

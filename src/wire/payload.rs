@@ -116,6 +116,16 @@ impl Payload {
         self.len() == 0
     }
 
+    /// Returns the whole body, for what takes one piece only.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(usize::try_from(self.len()).unwrap_or_default());
+        let mut body = self.body();
+        while let Some(piece) = body.next_piece() {
+            text.extend_from_slice(&piece);
+        }
+        text
+    }
+
     /// Returns the body from its beginning, one for each attempt to send it.
     ///
     /// It is encoded piece by piece as the connection takes it.

@@ -7,7 +7,6 @@ have them. Only a worker that was started for it gets here.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextvars
 import linecache
 import threading
@@ -16,6 +15,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .._core import dump_text, load_text
 from . import encoding, output, report
 from .calls import is_async
 from .modules import Modules
@@ -74,10 +74,8 @@ class FunctionRequest:
     def _value(self, value: Any) -> Any:
         if self.is_json:
             return value
-        import cloudpickle
-
         try:
-            return cloudpickle.loads(base64.b64decode(value, validate=True))
+            return load_text(value)
         except Exception as error:
             raise UnreadableError(f"an argument cannot be read: {report.message_of(error)}") from error
 
@@ -285,10 +283,8 @@ def encoded(request: FunctionRequest, result: Any) -> dict[str, Any]:
     if request.is_json:
         encoding.to_json(result)
         return {"json_result": result}
-    import cloudpickle
-
     try:
-        return {"result": base64.b64encode(cloudpickle.dumps(result)).decode()}
+        return {"result": dump_text(result)}
     except Exception as error:
         text = f"the result ({type(result).__name__}) cannot be pickled: {report.message_of(error)}"
         raise RefusedError(failure("unencodable", "PicklingError", text)) from None

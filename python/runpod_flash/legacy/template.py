@@ -1,0 +1,40 @@
+"""``PodTemplate``: container settings of an endpoint."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from .. import _official
+from .base import BaseResource
+
+
+class KeyValuePair(BaseModel):
+    """An environment variable of a template."""
+
+    key: str
+    value: str
+
+    @classmethod
+    def from_dict(cls, data: dict[str, str]) -> list["KeyValuePair"]:
+        """Return one pair per entry."""
+        if not isinstance(data, dict):
+            raise ValueError("Input must be a dictionary.")
+        return [cls(key=key, value=value) for key, value in data.items()]
+
+
+class PodTemplate(BaseResource):
+    """Container settings of an endpoint; the disk is in GB."""
+
+    advancedStart: bool | None = False
+    config: dict[str, Any] | None = {}
+    containerDiskInGb: int | None = 64
+    containerRegistryAuthId: str | None = ""
+    dockerArgs: str | None = ""
+    env: list[KeyValuePair] | None = []
+    imageName: str | None = ""
+    name: str | None = ""
+    ports: str | None = ""
+    startScript: str | None = ""
+
+
+_official.adopt("legacy.template")
