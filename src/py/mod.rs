@@ -8,6 +8,7 @@ mod call;
 mod cli;
 mod client;
 mod completion;
+mod control;
 mod credentials;
 mod dotenv;
 mod embedded;
@@ -35,6 +36,8 @@ mod _core {
     use super::cli::cli_main;
     #[pymodule_export]
     use super::client::destination;
+    #[pymodule_export]
+    use super::control::manage;
     #[pymodule_export]
     use super::credentials::api_key;
     #[pymodule_export]
