@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
@@ -85,6 +85,7 @@ __all__ = [
     "Coroutine",
     "Generation",
     "Iterator",
+    "Mapping",
     "P",
     "RemoteFunction",
     "RemoteGeneratorFunction",
