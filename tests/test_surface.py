@@ -26,6 +26,8 @@ DIFFERENCES: dict[str, str] = {
     "RunpodGraphQLClient.create_flash_auth_request": "`flash login` asks Runpod itself",
     "RunpodGraphQLClient.get_flash_auth_request_status": "as above",
     "RunpodGraphQLClient.get_*_stock_status": "1.21 only uses it for its own diagnostics",
+    "*.validate_cpu_container_disk_size": "a validator's inside",
+    "try validate_api_key()": "other words for the same three ways",
     "RunpodGraphQLClient.*_template": "templates are changed together with their endpoint",
     # Defects of 1.21 that are mended.
     "try NetworkVolume(name='v', datacenter='us-ca-2')": "any spelling, as `Endpoint(datacenter=...)` takes it",

@@ -59,8 +59,7 @@ async def _provision(endpoint: Endpoint) -> str:
     from . import _light
     from .legacy import cloud
 
-    answer = await cloud.provision(_light.resource_of(endpoint._build_resource_config()))
-    return str(answer["id"])
+    return await cloud.provision(_light.resource_of(endpoint._build_resource_config()))
 
 
 def body(

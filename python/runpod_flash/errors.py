@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, cast
 
 
 class FlashError(Exception):
@@ -16,7 +16,8 @@ class FlashError(Exception):
     hint: str | None = None
 
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
-        super().__init__(message)
+        # Not `super()`: a class of httpx beside it would ask for more.
+        Exception.__init__(self, message)
         self.hint = hint
 
     def __str__(self) -> str:
@@ -335,12 +336,12 @@ def _as_httpx(cls: type[RunpodError], status: int | None, request: str | None, b
     method, _, url = (request or "GET http://unknown").partition(" ")
 
     def make(message: str, *, hint: str | None) -> RunpodError:
-        error = made.__new__(made, message)
+        error: Any = made.__new__(made, message)
         FlashError.__init__(error, message, hint=hint)
         error._request = httpx.Request(method, url or "http://unknown")
         error.response = httpx.Response(status, text=body or "", request=error._request)
         error.request = error._request
-        return error
+        return cast("RunpodError", error)
 
     return make
 
