@@ -86,12 +86,6 @@ def test_all_names_are_there_and_star_import_takes_them() -> None:
     assert set(runpod_flash.__all__) <= set(dir(runpod_flash))
 
 
-@pytest.mark.parametrize("name", ["remote", "LiveServerless", "CpuLiveLoadBalancer", "FlashApp", "EndpointJob"])
-def test_name_of_a_later_release_says_what_does_its_work(name: str) -> None:
-    with pytest.raises(ImportError, match=f"runpod_flash.{name} is not part of release .* use "):
-        exec(f"from runpod_flash import {name}")
-
-
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'runpod_flash' has no attribute 'nothing'"):
         runpod_flash.nothing  # noqa: B018

@@ -27,9 +27,7 @@ MODULES: dict[str, dict[str, str]] = {
     "core.api": {"legacy.api": "RunpodGraphQLClient RunpodRestClient"},
     "core.api.runpod": {"legacy.api": "RunpodGraphQLClient RunpodRestClient", "legacy.urls": "GRAPHQL_URL"},
     "core.credentials": {
-        "legacy.credentials": (
-            "check_and_migrate_legacy_credentials get_api_key get_credentials_path save_api_key"
-        )
+        "legacy.credentials": ("check_and_migrate_legacy_credentials get_api_key get_credentials_path save_api_key")
     },
     "core.deployment": {"legacy.health": "DeploymentResult DeploymentStatus"},
     "core.exceptions": {
@@ -48,9 +46,7 @@ MODULES: dict[str, dict[str, str]] = {
         "legacy.template": "PodTemplate",
         "legacy.volume": "NetworkVolume",
     },
-    "core.resources.app": {
-        "legacy.app": "FlashApp FlashAppError FlashAppNotFoundError FlashEnvironmentNotFoundError"
-    },
+    "core.resources.app": {"legacy.app": "FlashApp FlashAppError FlashAppNotFoundError FlashEnvironmentNotFoundError"},
     "core.resources.base": {"legacy.base": "BaseResource DeployableResource"},
     "core.resources.constants": {
         "legacy.constants": (
@@ -73,9 +69,7 @@ MODULES: dict[str, dict[str, str]] = {
     },
     "core.resources.live_serverless": {
         "legacy.constants": "DEFAULT_PYTHON_VERSION",
-        "legacy.live": (
-            "CpuLiveLoadBalancer CpuLiveServerless LiveLoadBalancer LiveServerless LiveServerlessMixin"
-        ),
+        "legacy.live": ("CpuLiveLoadBalancer CpuLiveServerless LiveLoadBalancer LiveServerless LiveServerlessMixin"),
     },
     "core.resources.load_balancer_sls_resource": {
         "legacy.balanced": "CpuLoadBalancerSlsResource LoadBalancerSlsResource",
@@ -98,8 +92,8 @@ MODULES: dict[str, dict[str, str]] = {
     "core.resources.template": {"legacy.template": "KeyValuePair PodTemplate"},
     "core.urls": {
         "legacy.urls": (
-            "CONSOLE_URL DEFAULT_RUNPOD_API_URL DEFAULT_RUNPOD_CONSOLE_URL DEFAULT_RUNPOD_ENDPOINT_URL "
-            "DEFAULT_RUNPOD_HAPI_URL DEFAULT_RUNPOD_REST_API_URL ENDPOINT_DOMAIN GRAPHQL_URL RUNPOD_API_URL "
+            "CONSOLE_URL DEFAULT_API_URL DEFAULT_CONSOLE_URL DEFAULT_ENDPOINT_URL DEFAULT_HAPI_URL "
+            "DEFAULT_REST_API_URL ENDPOINT_DOMAIN GRAPHQL_URL RUNPOD_API_URL "
             "RUNPOD_CONSOLE_URL RUNPOD_ENDPOINT_URL RUNPOD_HAPI_URL RUNPOD_REST_API_URL"
         )
     },
@@ -147,7 +141,8 @@ def spec(full_name: str) -> ModuleSpec | None:
     if name not in MODULES:
         return None
     is_package = any(other.startswith(f"{name}.") for other in MODULES)
-    return ModuleSpec(full_name, _Loader(), origin=f"{_PACKAGE}._official", is_package=is_package)
+    loader: Any = _Loader()
+    return ModuleSpec(full_name, loader, origin=f"{_PACKAGE}._official", is_package=is_package)
 
 
 def names_of(name: str) -> dict[str, str]:

@@ -90,6 +90,16 @@ def portable_path() -> list[str]:
     return list(dict.fromkeys(path))
 
 
+def is_local(file: str | None) -> bool:
+    """Return whether a module's file is the user's own, not the interpreter's or a package's."""
+    if not isinstance(file, str) or not file.endswith(".py"):
+        return False
+    path = os.path.abspath(file)
+    parts = path.split(os.sep)
+    is_package = "site-packages" in parts or "dist-packages" in parts or "runpod_flash" in parts
+    return not is_package and not path.startswith(os.path.dirname(os.__file__) + os.sep)
+
+
 def _is_interpreters(entry: str) -> bool:
     library = os.path.dirname(os.__file__)
     archive = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"

@@ -28,6 +28,7 @@ pub(crate) mod samples;
 mod schema;
 mod secrets;
 mod settings;
+pub mod ship;
 mod source;
 mod syntax;
 mod tree;

@@ -1,4 +1,4 @@
-//! Parses Python text into [`super::tree`]; the only file that names the parser's crates.
+//! Parses Python text into [`super::tree`]; beside it, only [`super::ship`] names the parser's crates.
 //!
 //! The parser recovers from errors, but a file with a syntax error would not run either, so it is
 //! reported and not read further.
@@ -29,6 +29,12 @@ pub(super) struct SyntaxProblem {
 
 /// Parses a file.
 pub(super) fn parse(text: &str) -> Result<Tree, SyntaxProblem> {
+    let module = parse_module(text)?;
+    Ok(Tree { body: Lower { text }.body(&module.body) })
+}
+
+/// Parses a file into the parser's own tree, for what needs every detail of it.
+pub(super) fn parse_module(text: &str) -> Result<ast::ModModule, SyntaxProblem> {
     let parsed = ruff_python_parser::parse_module(text).map_err(|error| problem(text, &error))?;
     let module = parsed.into_syntax();
     if text.len() > SUSPICIOUS_SIZE
@@ -38,7 +44,7 @@ pub(super) fn parse(text: &str) -> Result<Tree, SyntaxProblem> {
         std::mem::forget(module);
         return Err(SyntaxProblem { range, message: "nested too deeply".to_owned() });
     }
-    Ok(Tree { body: Lower { text }.body(&module.body) })
+    Ok(module)
 }
 
 /// Parses one expression, such as an annotation in quotes; ranges are relative to `text`.

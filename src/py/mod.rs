@@ -8,12 +8,15 @@ mod call;
 mod cli;
 mod client;
 mod completion;
+mod credentials;
 mod dotenv;
 mod embedded;
 mod endpoint;
 mod enums;
 mod errors;
 mod jobs;
+mod live;
+mod live_provision;
 mod payload;
 mod pickling;
 mod runtime;
@@ -33,6 +36,8 @@ mod _core {
     #[pymodule_export]
     use super::client::destination;
     #[pymodule_export]
+    use super::credentials::api_key;
+    #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
     use super::endpoint::{EndpointBase, bare_name};
@@ -43,6 +48,10 @@ mod _core {
     };
     #[pymodule_export]
     use super::jobs::{job_run, job_status};
+    #[pymodule_export]
+    use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
+    #[pymodule_export]
+    use super::live_provision::{endpoint_input, forget_endpoint, provision};
     #[pymodule_export]
     use super::text::{dump_text, load_text};
     #[pymodule_export]

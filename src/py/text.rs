@@ -1,6 +1,7 @@
 //! Values as the base64 text that Runpod's protocols carry, for workers of live endpoints.
 
 use bytes::Bytes;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyString;
@@ -25,7 +26,9 @@ pub(super) fn dump_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
 /// `ValueError` where the text is not base64, or not whole; what unpickling raises.
 #[pyfunction]
 pub(super) fn load_text(py: Python<'_>, text: PyBackedStr) -> PyResult<Bound<'_, PyAny>> {
-    unpickle::load_base64(py, Bytes::from_owner(BackedText(text)))
+    unpickle::load_base64(py, Bytes::from_owner(BackedText(text)), &|why| {
+        PyValueError::new_err(why.to_owned())
+    })
 }
 
 struct BackedText(PyBackedStr);

@@ -157,20 +157,23 @@ fn is_malformed(py: Python<'_>, error: &PyErr) -> bool {
 /// Reads the value of a text that is there.
 ///
 /// # Errors
-/// `ValueError` where the text is not base64 of a whole pickle; else what unpickling raises.
-pub(super) fn load_base64(py: Python<'_>, text: Bytes) -> PyResult<Bound<'_, PyAny>> {
+/// What `malformed` makes where the text is not base64 of a whole pickle; else what unpickling raises.
+pub(super) fn load_base64<'py>(
+    py: Python<'py>,
+    text: Bytes,
+    malformed: &dyn Fn(&str) -> PyErr,
+) -> PyResult<Bound<'py, PyAny>> {
     buffer::release_waiting(py);
     match unpickle(py, TextFile::new(text, None)) {
         Unpickled::Value(value) => Ok(value.into_bound(py)),
-        Unpickled::Malformed(reason) => Err(PyValueError::new_err(reason)),
+        Unpickled::Malformed(reason) => Err(malformed(&reason)),
         Unpickled::Raised(error) => Err(error),
     }
 }
 
 /// Reads answers of functions while they arrive; the last one's value is taken by [`Self::take`].
 ///
-/// The state that it gives has [`Output::Taken`] where there is a value to take, and the response
-/// without it (`result` is null) in `raw`, below `output`.
+/// The state that it gives has everything but a large result, which is `null` there.
 #[derive(Default)]
 pub(super) struct Reader {
     value: Arc<Mutex<Option<PyResult<Py<PyAny>>>>>,
@@ -178,7 +181,6 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Returns the value that the last answer had, or what unpickling it raised.
-    #[expect(dead_code, reason = "until live calls are there")]
     pub(super) fn take(&self) -> Option<PyResult<Py<PyAny>>> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -211,9 +213,8 @@ impl LargeAnswer for Reader {
                 }
             }
             let rest = splitter.finish().map_err(|error| malformed(error.to_string()))?;
-            let mut state = read_state(rest)?;
+            let state = read_state(rest)?;
             if let Some(unpickled) = unpickled {
-                state.output = Output::Taken;
                 match unpickled.await {
                     Ok(Unpickled::Value(value)) => put(&slot, Ok(value)),
                     Ok(Unpickled::Raised(error)) => put(&slot, Err(error)),
@@ -258,7 +259,7 @@ fn read_state(rest: Bytes) -> Result<JobState, RunpodError> {
             raw: rest,
         });
     }
-    crate::runpod::jobs::state(rest)
+    crate::runpod::answer::state(rest, None)
 }
 
 /// Starts a thread that unpickles what comes.

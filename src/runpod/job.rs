@@ -87,8 +87,6 @@ pub enum Output {
     None,
     /// JSON text.
     Json(Bytes),
-    /// [`LargeAnswer`] took it as it arrived.
-    Taken,
 }
 
 /// A job's state as one answer of Runpod shows it.
@@ -147,8 +145,7 @@ pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, RunpodError>> + Se
 ///
 /// The client gives it bodies of job answers that are longer than [`LARGE`], or of unknown length.
 pub trait LargeAnswer: Send + Sync {
-    /// Reads a body to its end; the state's output is [`Output::Taken`] where it was read into
-    /// memory of the caller.
+    /// Reads a body to its end. What it took into memory of the caller is `null` in the state.
     fn read(&self, body: BodyStream) -> BoxFuture<'static, Result<JobState, RunpodError>>;
 }
 

@@ -3,7 +3,7 @@
 //! Speaks the same protocols as `platform`, from the other side. Knows endpoints, requirements of a
 //! call and what crosses (`wire`); must never know local workers or `platform`.
 
-mod answer;
+pub(crate) mod answer;
 pub mod balanced;
 mod cancel;
 pub mod client;

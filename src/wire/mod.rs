@@ -8,6 +8,7 @@ pub mod backend;
 pub mod base64;
 pub mod error;
 pub mod frame;
+pub mod function;
 pub mod job;
 pub mod limits;
 pub mod message;

@@ -45,16 +45,18 @@ class Actions(DeployableResource):
     @property
     def endpoint_url(self) -> str:
         """Where its jobs or requests go."""
-        if not self.id:
-            raise ValueError("Endpoint ID not set. Cannot determine endpoint URL.")
         from . import urls
 
         if self._is_load_balanced():
+            if not self.id:
+                raise ValueError("Endpoint ID not set. Cannot determine endpoint URL.")
             return urls.balanced(self.id)
+        if not self.id:
+            raise ValueError("Missing self.id")
         return f"{urls.RUNPOD_ENDPOINT_URL}/{self.id}"
 
     def _is_load_balanced(self) -> bool:
-        return getattr(self.type, "value", self.type) == "LB"
+        return bool(getattr(self.type, "value", self.type) == "LB")
 
     def _check_deployable(self) -> None:
         """Refuse what Runpod would refuse, before anything is made."""
@@ -65,16 +67,14 @@ class Actions(DeployableResource):
             return False
         from . import cloud
 
-        return bool(await cloud.manage("endpointExists", id=self.id))
+        return bool(await cloud.manage("endpointExists", {"id": self.id}))
 
     async def deploy(self) -> Self:
         """Make it, change it, or find it as it is; its ID is kept."""
         from .manager import ResourceManager
 
         self._check_deployable()
-        deployed = await ResourceManager().get_or_deploy_resource(self)
-        self.id = deployed.id
-        self.templateId = getattr(deployed, "templateId", None)
+        self.id = (await ResourceManager().get_or_deploy_resource(self)).id
         return self
 
     async def update(self, new_config: Self) -> Self:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from .. import _official
 from ..errors import FlashAppError, FlashAppNotFoundError, FlashEnvironmentNotFoundError
-from . import cloud, upload
+from . import cloud, constants
 
 __all__ = ["FlashApp", "FlashAppError", "FlashAppNotFoundError", "FlashEnvironmentNotFoundError"]
 
@@ -41,7 +41,7 @@ class FlashApp:
     async def _hydrate(self) -> None:
         if self._hydrated:
             return
-        found = await _find(self.name) or await cloud.manage("createFlashApp", name=self.name)
+        found = await _find(self.name) or await cloud.manage("createFlashApp", {"name": self.name})
         if self.id and self.id != found["id"]:
             raise ValueError("provided id for app class does not match existing app resource.")
         self.id = found["id"]
@@ -50,7 +50,7 @@ class FlashApp:
     async def create_environment(self, environment_name: str) -> dict[str, Any]:
         """Make an environment of this name."""
         await self._hydrate()
-        return _fields(await cloud.manage("createFlashEnvironment", flashAppId=self.id, name=environment_name))
+        return _fields(await cloud.manage("createFlashEnvironment", {"flashAppId": self.id, "name": environment_name}))
 
     async def deploy_build_to_environment(
         self, build_id: str, environment_id: str | None = "", environment_name: str | None = ""
@@ -61,13 +61,15 @@ class FlashApp:
         if not environment_id:
             environment_id = (await self.get_environment_by_name(environment_name or ""))["id"]
         return _fields(
-            await cloud.manage("deployBuildToEnvironment", flashEnvironmentId=environment_id, flashBuildId=build_id)
+            await cloud.manage(
+                "deployBuildToEnvironment", {"flashEnvironmentId": environment_id, "flashBuildId": build_id}
+            )
         )
 
     async def upload_build(self, tar_path: str | Path) -> dict[str, Any]:
         """Upload a build with the manifest of the current folder, ``.flash/flash_manifest.json``."""
         path = Path(tar_path)
-        upload.check(path)
+        _check_build(path)
         file = Path.cwd() / ".flash" / "flash_manifest.json"
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
@@ -76,13 +78,8 @@ class FlashApp:
         except ValueError as error:
             raise ValueError(f"Invalid manifest JSON at {file}: {error}") from error
         await self._hydrate()
-        target = await cloud.manage("PrepareArtifactUpload", flashAppId=self.id, tarballSize=path.stat().st_size)
-        await asyncio.to_thread(upload.put, path, target["uploadUrl"], type(self)._upload_progress_callback)
-        return _fields(
-            await cloud.manage(
-                "FinalizeArtifactUpload", flashAppId=self.id, objectKey=target["objectKey"], manifest=manifest
-            )
-        )
+        fields = {"flashAppId": self.id, "path": str(path), "manifest": manifest}
+        return _fields(await cloud.manage("uploadFlashBuild", fields, type(self)._upload_progress_callback))
 
     @classmethod
     async def from_name(cls, app_name: str) -> "FlashApp":
@@ -95,7 +92,7 @@ class FlashApp:
     @classmethod
     async def create(cls, app_name: str) -> "FlashApp":
         """Make an app."""
-        return cls._of(await cloud.manage("createFlashApp", name=app_name))
+        return cls._of(await cloud.manage("createFlashApp", {"name": app_name}))
 
     @classmethod
     async def get_or_create(cls, app_name: str) -> "FlashApp":
@@ -122,13 +119,13 @@ class FlashApp:
         _exactly_one(app_name, app_id, "app_name", "app_id")
         if app_name:
             app_id = (await cls.from_name(app_name)).id
-        await cloud.manage("deleteFlashApp", flashAppId=app_id)
+        await cloud.manage("deleteFlashApp", {"flashAppId": app_id})
         return True
 
     async def delete_environment(self, environment_name: str) -> bool:
         """Remove an environment."""
         environment = await self.get_environment_by_name(environment_name)
-        await cloud.manage("deleteFlashEnvironment", flashEnvironmentId=environment["id"])
+        await cloud.manage("deleteFlashEnvironment", {"flashEnvironmentId": environment["id"]})
         return True
 
     async def delete_endpoints(self) -> "tuple[builtins.list[dict[str, str]], builtins.list[dict[str, str]]]":
@@ -140,7 +137,7 @@ class FlashApp:
             for endpoint in detail.get("endpoints") or ():
                 entry = {"id": endpoint["id"], "name": endpoint.get("name", ""), "env": environment["name"]}
                 try:
-                    await cloud.manage("deleteEndpoint", id=endpoint["id"])
+                    await cloud.manage("deleteEndpoint", {"id": endpoint["id"]})
                     removed.append(entry)
                 except Exception:
                     failed.append(entry)
@@ -149,34 +146,28 @@ class FlashApp:
     async def list_builds(self) -> "builtins.list[dict[str, Any]]":
         """Return the builds of this app."""
         await self._hydrate()
-        return _rows(await cloud.manage("listFlashBuilds", flashAppId=self.id))
+        return _rows(await cloud.manage("listFlashBuilds", {"flashAppId": self.id}))
 
     async def get_environment_by_name(self, environment_name: str) -> dict[str, Any]:
         """Return an environment; :class:`FlashEnvironmentNotFoundError` where there is none."""
         await self._hydrate()
-        missing = FlashEnvironmentNotFoundError(f"Environment '{environment_name}' not found in app '{self.name}'")
-        try:
-            found = await cloud.manage("getFlashEnvironmentByName", flashAppId=self.id, name=environment_name)
-        except Exception as error:
-            if "not found" not in str(error).lower():
-                raise
-            raise missing from None
+        found = await cloud.manage("getFlashEnvironmentByName", {"flashAppId": self.id, "name": environment_name})
         if not found:
-            raise missing
+            raise FlashEnvironmentNotFoundError(f"Environment '{environment_name}' not found in app '{self.name}'")
         return _fields(found)
 
     async def list_environments(self) -> "builtins.list[dict[str, Any]]":
         """Return the environments of this app."""
         await self._hydrate()
-        return _rows(await cloud.manage("listFlashEnvironments", flashAppId=self.id))
+        return _rows(await cloud.manage("listFlashEnvironments", {"flashAppId": self.id}))
 
     async def get_build_manifest(self, build_id: str) -> dict[str, Any]:
         """Return the manifest of a build."""
-        return _fields((await cloud.manage("getFlashBuild", flashBuildId=build_id))["manifest"])
+        return _fields((await cloud.manage("getFlashBuild", {"flashBuildId": build_id}))["manifest"])
 
     async def update_build_manifest(self, build_id: str, manifest: dict[str, Any]) -> None:
         """Replace the manifest of a build."""
-        await cloud.manage("updateFlashBuildManifest", flashBuildId=build_id, manifest=manifest)
+        await cloud.manage("updateFlashBuildManifest", {"flashBuildId": build_id, "manifest": manifest})
 
     @classmethod
     def _of(cls, found: dict[str, Any]) -> "FlashApp":
@@ -186,12 +177,7 @@ class FlashApp:
 
 
 async def _find(name: str) -> dict[str, Any] | None:
-    try:
-        found = await cloud.manage("getFlashAppByName", flashAppName=name)
-    except Exception as error:
-        if "app not found" not in str(error).lower():
-            raise
-        return None
+    found = await cloud.manage("getFlashAppByName", {"flashAppName": name})
     return _fields(found) if found else None
 
 
@@ -206,6 +192,23 @@ def _rows(answer: Any) -> list[dict[str, Any]]:
 def _exactly_one(first: Any, second: Any, first_name: str, second_name: str) -> None:
     if bool(first) == bool(second):
         raise ValueError(f"Provide exactly one of {first_name} or {second_name}")
+
+
+def _check_build(path: Path) -> None:
+    """Refuse what is no build, before anything is asked of Runpod."""
+    if not path.exists():
+        raise FileNotFoundError(f"Tarball file not found: {path}")
+    if not path.is_file():
+        raise ValueError(f"Path is not a file: {path}")
+    if not path.name.endswith(constants.VALID_TARBALL_EXTENSIONS):
+        extensions = ", ".join(constants.VALID_TARBALL_EXTENSIONS)
+        raise ValueError(f"Invalid file extension: {path.name}; expected one of {extensions}")
+    with path.open("rb") as file:
+        if file.read(2) != bytes(constants.GZIP_MAGIC_BYTES):
+            raise ValueError(f"File is not a valid gzip file: {path}")
+    size = path.stat().st_size / 1024**2
+    if size > constants.MAX_TARBALL_SIZE_MB:
+        raise ValueError(f"Tarball is {size:.1f} MB, over the {constants.MAX_TARBALL_SIZE_MB} MB that Runpod takes")
 
 
 _official.adopt("legacy.app")

@@ -1,6 +1,7 @@
 """The core's management of Runpod, as the rest of this folder needs it."""
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
@@ -10,10 +11,11 @@ if TYPE_CHECKING:
     from .volume import NetworkVolume
 
 
-async def manage(operation: str, **arguments: Any) -> Any:
+async def manage(
+    operation: str, arguments: dict[str, Any] | None = None, progress: Callable[[int], Any] | None = None
+) -> Any:
     """Do an operation of Runpod's management API, by its name there, and return its answer."""
-    answer = await _core.manage(operation, json.dumps(arguments))
-    return json.loads(answer) if answer else None
+    return json.loads(await _core.manage(operation, json.dumps(arguments or {}), progress))
 
 
 def volume_input(volume: "NetworkVolume") -> dict[str, Any]:
@@ -27,10 +29,19 @@ def endpoint_input(resource: "ServerlessResource") -> dict[str, Any]:
     return {**resource.payload(), "volumes": volumes}
 
 
-async def provision(resource: "ServerlessResource") -> dict[str, Any]:
-    """Find, change or make an endpoint, once; return Runpod's fields of it."""
-    answer: dict[str, Any] = json.loads(await _core.provision(json.dumps(endpoint_input(resource))))
-    return answer
+async def provision(resource: "ServerlessResource", *, needs_key: bool = False) -> str:
+    """Find, change or make an endpoint, once; return its ID.
+
+    ``needs_key`` gives its workers the account's key: their code calls other endpoints.
+    """
+    fields = endpoint_input(resource)
+    if needs_key and "template" in fields:
+        key = _core.api_key()
+        variables = fields["template"]["env"]
+        if key and not any(variable["key"] == "RUNPOD_API_KEY" for variable in variables):
+            variables.append({"key": "RUNPOD_API_KEY", "value": key})
+    found: tuple[str, bool] = await _core.provision(json.dumps(fields))
+    return found[0]
 
 
 async def volumes() -> list[dict[str, Any]]:
@@ -41,4 +52,4 @@ async def volumes() -> list[dict[str, Any]]:
 
 async def ensure_volume(volume: "NetworkVolume") -> str:
     """Return the ID of a volume, which is made where it is missing."""
-    return str(await manage("ensureNetworkVolume", **volume_input(volume)))
+    return str(await manage("ensureNetworkVolume", volume_input(volume)))

@@ -33,7 +33,7 @@ _IMAGES = {
 def get_image_name(image_type: str, python_version: str, *, tag: str | None = None) -> str:
     """Return the image that workers of a kind run in."""
     if image_type not in _IMAGES:
-        raise ValueError(f"Unknown image type '{image_type}'. Valid types: {sorted(_IMAGES)}")
+        raise ValueError(f"Unknown image type '{image_type}'. Valid types: {', '.join(sorted(_IMAGES))}")
     name, variable = _IMAGES[image_type]
     replaced = os.environ.get(variable)
     if replaced:

@@ -8,9 +8,7 @@ from typing import Any, TextIO
 from .. import _official
 
 _HIDDEN = "***REDACTED***"
-_NAMES = (
-    r"(?:runpod[_-]?)?api[_-]?key|password|passwd|pwd|[a-z_]*secret(?:[_-]?key)?|[a-z_]*token|authorization"
-)
+_NAMES = r"(?:runpod[_-]?)?api[_-]?key|password|passwd|pwd|[a-z_]*secret(?:[_-]?key)?|[a-z_]*token|authorization"
 _PATTERNS = (
     re.compile(r"(bearer\s+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE),
     re.compile(rf"""((?:{_NAMES})["']?\s*[:=]\s*["']?)(?!bearer\b)[^\s"',;}}]+""", re.IGNORECASE),

@@ -40,7 +40,9 @@ class ResourceManager:
 
     def find_resources_by_name(self, name: str) -> list[tuple[str, DeployableResource]]:
         """Return the resources of a name, with their keys."""
-        return [(key, found) for key, found in self.list_all_resources().items() if getattr(found, "name", None) == name]
+        return [
+            (key, found) for key, found in self.list_all_resources().items() if getattr(found, "name", None) == name
+        ]
 
     def find_resources_by_provider_id(self, provider_id: str) -> list[tuple[str, DeployableResource]]:
         """Return the resources of an ID of Runpod's, with their keys."""
@@ -61,9 +63,7 @@ class ResourceManager:
             from .serverless import ServerlessResource
 
             if isinstance(config, ServerlessResource):
-                answer = await cloud.provision(config)
-                config.id = answer["id"]
-                config.templateId = answer.get("templateId") or config.templateId
+                config.id = await cloud.provision(config)
             else:
                 await config.deploy()
             self._resources[key] = config
@@ -74,7 +74,7 @@ class ResourceManager:
         """Keep others from changing a resource: tasks of this loop and of loops in other threads."""
         lock = self._locks.setdefault(uid, threading.Lock())
         # The lock may be held by another loop, so it is looked at rather than awaited.
-        while not lock.acquire(blocking=False):
+        while not lock.acquire(blocking=False):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         try:
             yield
@@ -90,8 +90,7 @@ class ResourceManager:
             for key, found in self.find_resources_by_provider_id(resource_id):
                 resource_id, resource = key, found
         if resource is None:
-            name = resource_name or resource_id
-            return _outcome(False, name, "", f"Resource '{name}' ({resource_id}) not found in tracking")
+            return _outcome(False, resource_name or "Unknown", "N/A", f"Resource {resource_id} not found in tracking")
         name = resource_name or getattr(resource, "name", None) or resource_id
         endpoint = resource.id or ""
         try:
@@ -115,7 +114,7 @@ async def _remove(resource: DeployableResource) -> None:
     if isinstance(resource, NetworkVolume):
         await resource.undeploy()
     elif resource.id:
-        await cloud.manage("deleteEndpoint", id=resource.id)
+        await cloud.manage("deleteEndpoint", {"id": resource.id})
 
 
 def _outcome(success: bool, name: str, endpoint: str, message: str) -> dict[str, Any]:

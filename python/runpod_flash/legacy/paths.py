@@ -17,6 +17,10 @@ class FlashPaths(NamedTuple):
     deployments_file: Path
     logs_dir: Path
 
+    def ensure_flash_dir(self) -> None:
+        """Make the folder of the state."""
+        self.flash_dir.mkdir(exist_ok=True)
+
 
 def get_paths() -> FlashPaths:
     """Return the files of the project in the current folder."""
@@ -36,15 +40,15 @@ def is_local_development() -> bool:
 
 
 def get_flash_app() -> str | None:
-    """Return the app that calls are for: ``FLASH_APP``, else the current folder's name."""
-    return os.environ.get("FLASH_APP") or Path.cwd().name
+    """Return what ``FLASH_APP`` says."""
+    return os.environ.get("FLASH_APP") or None
 
 
 def get_flash_context() -> tuple[str, str] | None:
     """Return app and environment that calls are for; ``None`` where endpoints are live."""
     if os.environ.get("FLASH_IS_LIVE_PROVISIONING", "").lower() == "true":
         return None
-    return get_flash_app() or "", os.environ.get("FLASH_ENV") or DEFAULT_ENV
+    return get_flash_app() or Path.cwd().name, os.environ.get("FLASH_ENV") or DEFAULT_ENV
 
 
 _official.adopt("legacy.paths")

@@ -50,7 +50,7 @@ def create_resource_from_manifest(
     if kind not in _CLASSES:
         raise ValueError(f"Unsupported resource type for auto-provisioning: {kind}")
     variables: dict[str, str] = {**(resource_data.get("env") or {}), "FLASH_RESOURCE_NAME": resource_name}
-    if "LoadBalancer" in kind or resource_data.get("is_load_balanced"):
+    if resource_data.get("is_load_balanced"):
         variables["FLASH_ENDPOINT_TYPE"] = "lb"
         for entry, variable in (
             ("main_file", "FLASH_MAIN_FILE"),
@@ -59,9 +59,8 @@ def create_resource_from_manifest(
         ):
             if resource_data.get(entry):
                 variables[variable] = resource_data[entry]
-    for variable, value in (("FLASH_APP", flash_app_name), ("FLASH_ENV", flash_env_name)):
-        if value:
-            variables[variable] = value
+    place = {"FLASH_APP": flash_app_name, "FLASH_ENV": flash_env_name}
+    variables.update({variable: value for variable, value in place.items() if value})
     if resource_data.get("makes_remote_calls"):
         from .credentials import get_api_key
 

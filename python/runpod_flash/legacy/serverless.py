@@ -43,6 +43,7 @@ class ServerlessResource(Actions):
         "networkVolumes",
         "python_version",
     }
+    _is_cpu_class: ClassVar[bool] = False
     _hashed_fields: ClassVar[set[str] | None] = identity.HASHED_FIELDS
 
     RUNTIME_FIELDS: ClassVar[set[str]] = identity.RUNTIME_FIELDS
@@ -141,9 +142,7 @@ class ServerlessResource(Actions):
         if self.instanceIds and isinstance(self.datacenter, list):
             settle.cpu_data_centers(self.datacenter, CPU_DATACENTERS)
         if self.workersMin is not None and self.workersMax is not None and self.workersMin > self.workersMax:
-            raise ValueError(
-                f"workersMin ({self.workersMin}) cannot be greater than workersMax ({self.workersMax})"
-            )
+            raise ValueError(f"workersMin ({self.workersMin}) cannot be greater than workersMax ({self.workersMax})")
         return self
 
     def _settle_hardware(self) -> None:
@@ -191,7 +190,7 @@ class ServerlessEndpoint(ServerlessResource):
         settle.template(self)
         if self.template is not None and self.instanceIds:
             cpu.size_disk(self.template, self.instanceIds)
-            hint = "" if isinstance(self, cpu.CpuEndpointMixin) else settle.CPU_CLASS_HINT
+            hint = "" if self._is_cpu_class else settle.CPU_CLASS_HINT
             cpu.check_disk(self.template, self.instanceIds, hint)
 
 
@@ -204,7 +203,7 @@ class CpuServerlessEndpoint(cpu.CpuEndpointMixin, ServerlessEndpoint):
     instanceIds: list[CpuInstanceType] | None = [CpuInstanceType.CPU3G_2_8]
 
     def _settle_hardware(self) -> None:
-        self._sync_cpu_fields()
+        settle.no_gpu(self)
 
 
 _official.adopt("legacy.serverless")

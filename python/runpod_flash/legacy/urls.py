@@ -43,8 +43,8 @@ def balanced(endpoint: str) -> str:
 def __getattr__(name: str) -> Any:
     if name in _ADDRESSES:
         return _read(name)
-    if name.startswith("DEFAULT_") and name[len("DEFAULT_") :] in _ADDRESSES:
-        return _ADDRESSES[name[len("DEFAULT_") :]][1]
+    if name.startswith("DEFAULT_") and f"RUNPOD_{name[len('DEFAULT_') :]}" in _ADDRESSES:
+        return _ADDRESSES[f"RUNPOD_{name[len('DEFAULT_') :]}"][1]
     if name == "GRAPHQL_URL":
         return f"{_read('RUNPOD_API_URL')}/graphql"
     if name == "CONSOLE_URL":

@@ -1,6 +1,6 @@
 """``NetworkVolume``: storage that workers of one data center share."""
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field, field_serializer, field_validator, model_validator
 from typing_extensions import Self
@@ -18,10 +18,21 @@ class NetworkVolume(DeployableResource):
 
     model_config = ConfigDict(validate_default=True, extra="forbid")
 
-    # An `Any`, so that data centers that this release does not know can be named.
-    dataCenterId: Any = "EU-RO-1"
+    dataCenterId: DataCenter = DataCenter.EU_RO_1
     name: str | None = None
     size: int | None = Field(default=100, ge=10, le=4096)
+
+    if TYPE_CHECKING:
+        # With `datacenter`, which is no field.
+        def __init__(
+            self,
+            *,
+            name: str | None = None,
+            size: int | None = 100,
+            datacenter: DataCenter | str | None = None,
+            dataCenterId: DataCenter | str = "EU-RO-1",
+            id: str | None = None,
+        ) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -33,27 +44,36 @@ class NetworkVolume(DeployableResource):
                 data.setdefault("dataCenterId", center)
         return data
 
-    @field_validator("dataCenterId")
+    @field_validator("dataCenterId", mode="before")
     @classmethod
     def _read_datacenter(cls, value: Any) -> Any:
-        return value if isinstance(value, DataCenter) else DataCenter.from_string(str(value))
+        return DataCenter.from_string(value) if type(value) is str else value
+
+    @field_validator("name")
+    @classmethod
+    def _read_name(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("name must not be empty or whitespace-only")
+        return value
 
     @field_serializer("dataCenterId")
-    def _write_datacenter(self, value: Any) -> str:
-        return str(value.value)
+    def _write_datacenter(self, value: DataCenter) -> str:
+        return value.value
 
     @model_validator(mode="after")
     def _check_identity(self) -> Self:
         if self.name is None and self.id is None:
             raise ValueError("either 'name' or 'id' must be provided")
-        if self.name is not None and not self.name.strip():
-            raise ValueError("name must not be empty or whitespace-only")
         return self
 
     @property
     def datacenter(self) -> DataCenter:
         """The data center, as a member of ``DataCenter``."""
-        return cast("DataCenter", self.dataCenterId)
+        return self.dataCenterId
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # 1.21 has a field of this name.
+        return {**super().__getstate__(), "datacenter": None}
 
     @property
     def is_created(self) -> bool:

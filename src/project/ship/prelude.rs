@@ -1,0 +1,233 @@
+//! Text that goes before or after shipped code: calls of other endpoints, adapters.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Calls other endpoints.
+const CALLEES: &str = include_str!("callees.py");
+/// Maps JSON to arguments and a result to JSON.
+const JSON_CALL: &str = include_str!("json_call.py");
+
+/// Names of the interpreter, and those that every module has; sorted.
+pub(super) const BUILTINS: &[&str] = &[
+    "ArithmeticError",
+    "AssertionError",
+    "AttributeError",
+    "BaseException",
+    "BaseExceptionGroup",
+    "BlockingIOError",
+    "BrokenPipeError",
+    "BufferError",
+    "BytesWarning",
+    "ChildProcessError",
+    "ConnectionAbortedError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "DeprecationWarning",
+    "EOFError",
+    "Ellipsis",
+    "EncodingWarning",
+    "EnvironmentError",
+    "Exception",
+    "ExceptionGroup",
+    "False",
+    "FileExistsError",
+    "FileNotFoundError",
+    "FloatingPointError",
+    "FutureWarning",
+    "GeneratorExit",
+    "IOError",
+    "ImportError",
+    "ImportWarning",
+    "IndentationError",
+    "IndexError",
+    "InterruptedError",
+    "IsADirectoryError",
+    "KeyError",
+    "KeyboardInterrupt",
+    "LookupError",
+    "MemoryError",
+    "ModuleNotFoundError",
+    "NameError",
+    "None",
+    "NotADirectoryError",
+    "NotImplemented",
+    "NotImplementedError",
+    "OSError",
+    "OverflowError",
+    "PendingDeprecationWarning",
+    "PermissionError",
+    "ProcessLookupError",
+    "PythonFinalizationError",
+    "RecursionError",
+    "ReferenceError",
+    "ResourceWarning",
+    "RuntimeError",
+    "RuntimeWarning",
+    "StopAsyncIteration",
+    "StopIteration",
+    "SyntaxError",
+    "SyntaxWarning",
+    "SystemError",
+    "SystemExit",
+    "TabError",
+    "TimeoutError",
+    "True",
+    "TypeError",
+    "UnboundLocalError",
+    "UnicodeDecodeError",
+    "UnicodeEncodeError",
+    "UnicodeError",
+    "UnicodeTranslateError",
+    "UnicodeWarning",
+    "UserWarning",
+    "ValueError",
+    "Warning",
+    "WindowsError",
+    "ZeroDivisionError",
+    "__annotations__",
+    "__build_class__",
+    "__builtins__",
+    "__cached__",
+    "__class__",
+    "__debug__",
+    "__doc__",
+    "__file__",
+    "__import__",
+    "__loader__",
+    "__name__",
+    "__package__",
+    "__path__",
+    "__spec__",
+    "abs",
+    "aiter",
+    "all",
+    "anext",
+    "any",
+    "ascii",
+    "bin",
+    "bool",
+    "breakpoint",
+    "bytearray",
+    "bytes",
+    "callable",
+    "chr",
+    "classmethod",
+    "compile",
+    "complex",
+    "copyright",
+    "credits",
+    "delattr",
+    "dict",
+    "dir",
+    "divmod",
+    "enumerate",
+    "eval",
+    "exec",
+    "exit",
+    "filter",
+    "float",
+    "format",
+    "frozenset",
+    "getattr",
+    "globals",
+    "hasattr",
+    "hash",
+    "help",
+    "hex",
+    "id",
+    "input",
+    "int",
+    "isinstance",
+    "issubclass",
+    "iter",
+    "len",
+    "license",
+    "list",
+    "locals",
+    "map",
+    "max",
+    "memoryview",
+    "min",
+    "next",
+    "object",
+    "oct",
+    "open",
+    "ord",
+    "pow",
+    "print",
+    "property",
+    "quit",
+    "range",
+    "repr",
+    "reveal_type",
+    "reversed",
+    "round",
+    "set",
+    "setattr",
+    "slice",
+    "sorted",
+    "staticmethod",
+    "str",
+    "sum",
+    "super",
+    "tuple",
+    "type",
+    "vars",
+    "zip",
+];
+
+/// What a stand-in needs to call its endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CalleeRequest {
+    /// Endpoint ID.
+    pub endpoint: String,
+    /// JSON of the FunctionRequest without its arguments.
+    pub request: serde_json::Value,
+    /// Whether its code calls endpoints itself.
+    pub calls: bool,
+    /// Generator methods of a class.
+    #[serde(default)]
+    pub generators: Vec<String>,
+}
+
+/// Returns code that calls these endpoints: what brings the stand-ins to life, then `code`.
+pub fn with_callees(table: &BTreeMap<String, CalleeRequest>, code: &str) -> String {
+    let start = CALLEES.rsplit_once("START = \"\"\"\\\n").map_or("", |(_, rest)| rest);
+    let start = start.split_once("\"\"\"").map_or("", |(text, _)| text);
+    let table = serde_json::to_string(table).unwrap_or_default();
+    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let mut filled = start.replacen("%s", &quoted(&table), 1);
+    if let Some(at) = filled.rfind("%s") {
+        filled.replace_range(at..at + 2, &quoted(CALLEES));
+    }
+    format!("{filled}{code}")
+}
+
+/// Returns code with a function that makes a list of what a generator yields, and its name.
+pub fn list_adapter(name: &str, is_async: bool, method: Option<&str>) -> (String, String) {
+    let adapter = format!("_flash_list_{}", method.unwrap_or(name));
+    let (word, list) = if is_async { ("async ", "[item async for item in {}]") } else { ("", "list({})") };
+    let text = match method {
+        None => {
+            let list = list.replace("{}", &format!("{name}(*args, **kwargs)"));
+            format!("{word}def {adapter}(*args, **kwargs):\n    return {list}\n")
+        }
+        Some(method) => {
+            let list = list.replace("{}", &format!("self.{method}(*args, **kwargs)"));
+            format!(
+                "{word}def {adapter}(self, *args, **kwargs):\n    return {list}\n{name}.{adapter} = {adapter}\n"
+            )
+        }
+    };
+    (text, adapter)
+}
+
+/// Returns code whose function takes JSON text and gives JSON text: `{"result": …}`, or
+/// `{"errors": […]}` where the input does not fit. Its name is `_flash_json_call`.
+pub fn json_adapter(name: &str, method: Option<&str>) -> String {
+    let target = method.map_or_else(|| name.to_owned(), |method| format!("{name}().{method}"));
+    format!("{JSON_CALL}\n_flash_target = {target}\n")
+}

@@ -1,0 +1,1 @@
+"""Helpers of `p25_siblings.py`."""

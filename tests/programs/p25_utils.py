@@ -1,0 +1,5 @@
+"""A module beside the program."""
+
+
+def shout(text: str) -> str:
+    return text.upper()
