@@ -259,7 +259,7 @@ fn read_state(rest: Bytes) -> Result<JobState, RunpodError> {
             raw: rest,
         });
     }
-    crate::runpod::jobs::state(rest)
+    crate::runpod::jobs::state(rest, None)
 }
 
 /// Starts a thread that unpickles what comes.

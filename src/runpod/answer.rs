@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for Number {
 ///
 /// # Errors
 /// [`ErrorKind::Malformed`] where it is not the state of a job.
-pub(super) fn state(body: Bytes, known: Option<&str>) -> Result<JobState, RunpodError> {
+pub(crate) fn state(body: Bytes, known: Option<&str>) -> Result<JobState, RunpodError> {
     let fields: Fields<'_> =
         serde_json::from_slice(&body).map_err(|error| malformed(&body, &error.to_string()))?;
     let part = |value: &RawValue| body.slice_ref(value.get().as_bytes());

@@ -4,6 +4,7 @@
 //! call and what crosses (`wire`); must never know local workers or `platform`.
 
 mod answer;
+pub mod backend;
 pub mod balanced;
 mod cancel;
 pub mod client;
