@@ -34,9 +34,10 @@ pub(super) fn decoded(response: &FunctionResponse<'_>) -> Result<Bytes, RunpodEr
         error.exchange.traceback = Some(told.traceback).filter(|text| !text.is_empty());
         return Err(error);
     }
-    let text = response.result.as_deref().ok_or_else(|| {
-        RunpodError::new(ErrorKind::Malformed, "the worker's answer has no result")
-    })?;
+    let text = response
+        .result
+        .as_deref()
+        .ok_or_else(|| RunpodError::new(ErrorKind::Malformed, "the worker's answer has no result"))?;
     base64(text)
 }
 
@@ -51,8 +52,8 @@ pub(super) fn json_result(text: &[u8]) -> Result<Answered, RunpodError> {
     }
     let pickled = decoded(&response(text)?)?;
     let wrong = |error: String| RunpodError::new(ErrorKind::Malformed, error);
-    let text: String =
-        serde_pickle::from_slice(&pickled, serde_pickle::DeOptions::new()).map_err(|error| wrong(error.to_string()))?;
+    let text: String = serde_pickle::from_slice(&pickled, serde_pickle::DeOptions::new())
+        .map_err(|error| wrong(error.to_string()))?;
     let adapted: Adapted<'_> = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     Ok(match (adapted.errors, adapted.result) {
         (Some(errors), _) => Err(errors),
@@ -137,7 +138,9 @@ pub(super) fn report(error: &RunpodError) -> ErrorReport {
     };
     let mut made = plain(failure, error);
     made.error_type = match error.kind {
-        ErrorKind::JobFailed => error.exchange.error_type.clone().unwrap_or_else(|| "RemoteExecutionError".to_owned()),
+        ErrorKind::JobFailed => {
+            error.exchange.error_type.clone().unwrap_or_else(|| "RemoteExecutionError".to_owned())
+        }
         ErrorKind::JobTimedOut => "ExecutionTimeoutError".to_owned(),
         ErrorKind::JobCancelled => "CallCancelledError".to_owned(),
         ErrorKind::Shipment => "ShipmentError".to_owned(),

@@ -25,12 +25,10 @@ use super::error::{ErrorKind, RunpodError};
 use super::job::{CallOptions, EndpointRef, JobState, Output};
 use super::live::{Provision as _, Provisioner};
 use crate::endpoint::JobStatus;
-use crate::wire::backend::{
-    Backend, Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply,
-};
+use crate::wire::BoxFuture;
+use crate::wire::backend::{Backend, Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply};
 use crate::wire::function::FunctionRequest;
 use crate::wire::message::{ErrorReport, Failure, Input};
-use crate::wire::BoxFuture;
 
 /// Jobs whose last state is remembered.
 const REMEMBERED: usize = 1000;
@@ -216,7 +214,12 @@ impl LiveBackend {
             Ok(state) => job_view(state),
             Err(error) if error.kind == ErrorKind::JobNotFound => return None,
             Err(error) if error.kind == ErrorKind::DeadlineExceeded => return Some(known.view),
-            Err(error) if matches!(error.kind, ErrorKind::JobCancelled | ErrorKind::Authentication | ErrorKind::NotFound) => {
+            Err(error)
+                if matches!(
+                    error.kind,
+                    ErrorKind::JobCancelled | ErrorKind::Authentication | ErrorKind::NotFound
+                ) =>
+            {
                 JobView { status: JobStatus::Failed, error: Some(report(&error)), ..known.view }
             }
             Err(error) => JobView { waiting_for: Some(error.to_string()), ..known.view },

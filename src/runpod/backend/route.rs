@@ -45,7 +45,11 @@ pub(super) fn resolve(
 }
 
 /// Sends a call to `/execute`; returns the body of the answer.
-pub(super) async fn execute(client: &Client, endpoint: EndpointRef, body: Payload) -> Result<Bytes, RunpodError> {
+pub(super) async fn execute(
+    client: &Client,
+    endpoint: EndpointRef,
+    body: Payload,
+) -> Result<Bytes, RunpodError> {
     let request = BalancedRequest {
         endpoint,
         method: "POST".to_owned(),
@@ -65,8 +69,10 @@ pub(super) fn reply(status: u16, body: &Bytes) -> HttpReply {
     let (sender, receiver) = mpsc::channel(1);
     // There is room for it.
     let _ = sender.try_send(Ok(body.clone()));
-    let headers = [("content-type", "application/json".to_owned()), ("content-length", body.len().to_string())];
-    let headers = headers.into_iter().map(|(name, value)| (ByteBuf::from(name), ByteBuf::from(value.into_bytes())));
+    let headers =
+        [("content-type", "application/json".to_owned()), ("content-length", body.len().to_string())];
+    let headers =
+        headers.into_iter().map(|(name, value)| (ByteBuf::from(name), ByteBuf::from(value.into_bytes())));
     HttpReply {
         start: HttpStartHead { status, headers: headers.collect() },
         body: receiver,
@@ -80,7 +86,8 @@ fn detail(text: impl Into<Value>) -> Bytes {
 
 /// The parameters in a path, `None` where it does not fit.
 fn matched(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
-    let decode = |text: &str| urlencoding::decode(text).map_or_else(|_| text.to_owned(), |text| text.into_owned());
+    let decode =
+        |text: &str| urlencoding::decode(text).map_or_else(|_| text.to_owned(), |text| text.into_owned());
     let mut parameters = Vec::new();
     let mut rest = path.trim_start_matches('/').split('/');
     for part in pattern.trim_start_matches('/').split('/') {
@@ -121,7 +128,8 @@ fn body(request: &HttpRequest) -> Result<Map<String, Value>, Refusal> {
     let kind = request.head.headers.iter().find(|(name, _)| name == "content-type");
     let kind = kind.map(|(_, value)| String::from_utf8_lossy(value).to_lowercase()).unwrap_or_default();
     if kind.starts_with("multipart/") || kind.starts_with("application/x-www-form-urlencoded") {
-        let text = "live workers take JSON bodies alone; run this endpoint on this machine for forms and files";
+        let text =
+            "live workers take JSON bodies alone; run this endpoint on this machine for forms and files";
         return Err((415, detail(text)));
     }
     match serde_json::from_slice(&request.body) {

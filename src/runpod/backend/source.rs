@@ -125,13 +125,18 @@ impl Remote {
             Some(method) => format!("lambda *args, **kwargs: {name}(*args, **kwargs).{method}"),
             None => format!("lambda: {name}"),
         };
-        let adapter =
-            |shipment: &Shipment| format!("{PACKED_CALL}\n_flash_packed_target = {}\n", target(&shipment.name));
+        let adapter = |shipment: &Shipment| {
+            format!("{PACKED_CALL}\n_flash_packed_target = {}\n", target(&shipment.name))
+        };
         let function = if packed.is_stream { "_flash_packed_stream" } else { "_flash_packed_call" };
         let head = self.head(endpoint, name, function, &adapter, ids)?;
         let mut positional = vec![pickled_number(packed.constructor_start)];
         positional.extend(packed.buffers.iter().map(pickled_bytes));
-        Ok(FunctionRequest { head, arguments: Arguments { positional, named: Vec::new() }, constructor: None })
+        Ok(FunctionRequest {
+            head,
+            arguments: Arguments { positional, named: Vec::new() },
+            constructor: None,
+        })
     }
 
     fn head(

@@ -73,8 +73,7 @@ impl Provisioner {
     /// # Errors
     /// As [`Provisioner::remove_own`].
     pub async fn pause_kept(&self) -> Result<Vec<(Tracked, Removal)>, RunpodError> {
-        let kept: Vec<Tracked> =
-            self.in_use()?.into_iter().filter(|tracked| !tracked.is_temporary).collect();
+        let kept: Vec<Tracked> = self.in_use()?.into_iter().filter(|tracked| !tracked.is_temporary).collect();
         let outcomes = join_all(kept.into_iter().map(|mut tracked| async {
             let removal = match self.pause(&mut tracked).await {
                 Ok(()) => Removal::Done,
