@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platform_support import Platform, platform_process
 from support import FLASH, Server
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
@@ -201,6 +202,27 @@ def scripts(folder: Path, environment_of_programs: Mapping[str, str]) -> Any:
 
 
 @pytest.fixture(scope="module")
+def runpod(folder: Path, environment_of_programs: Mapping[str, str]) -> Iterator[Platform]:
+    """Runpod on this machine, with the programs as a deployed app."""
+    with platform_process(environment_of_programs, "--app", folder, "--no-rate-limits") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def lives(folder: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
+    """How each program ended, run as a script that provisions and ships its functions."""
+    environment = {**environment_of_programs, **runpod.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
+    return run_programs("script", folder, environment, dict.fromkeys(SCRIPTS, ()))
+
+
+@pytest.fixture(scope="module")
+def deployeds(folder: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
+    """How each program ended, run as a script with a key: as a client of the deployed app."""
+    environment = {**environment_of_programs, **runpod.variables}
+    return run_programs("script", folder, environment, dict.fromkeys(SCRIPTS, ()))
+
+
+@pytest.fixture(scope="module")
 def workers(folder: Path, environment_of_programs: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """How the import of each program by its own workers ended, and what was printed."""
     apart = tmp_path_factory.mktemp("worker") / "app"  # Where no server has written.
@@ -238,6 +260,8 @@ def contexts() -> list[Any]:
         number, _, title = program.removeprefix("p").partition("_")
         applies = {
             "script": program in SCRIPTS,
+            "live": program in SCRIPTS,
+            "deployed": program in SCRIPTS,
             # An unguarded call ends the load of a module in a real worker; here it would be made.
             "worker": program in SCRIPTS and program != "p00_readme",
             "dev": program in CALLS or program in WORKER_CALLS or program in ROUTES,
@@ -251,7 +275,7 @@ def contexts() -> list[Any]:
 
 @pytest.mark.parametrize(("program", "context"), contexts())
 def test_program(request: pytest.FixtureRequest, program: str, context: str) -> None:
-    if context in {"script", "worker"}:
+    if context in {"script", "live", "deployed", "worker"}:
         ended, printed = request.getfixturevalue(f"{context}s")
         assert program in ended, printed[-4000:]
         assert ended[program] is None, f"{ended[program]}\n{printed[-4000:]}"
