@@ -8,6 +8,7 @@ them all; *worker* imports it as the worker of each of its endpoints does; *mani
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -202,24 +203,34 @@ def scripts(folder: Path, environment_of_programs: Mapping[str, str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def runpod(folder: Path, environment_of_programs: Mapping[str, str]) -> Iterator[Platform]:
+def bare(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs without dependencies, which workers on Runpod would install."""
+    root = tmp_path_factory.mktemp("bare") / "programs"
+    shutil.copytree(folder, root, ignore=shutil.ignore_patterns(".flash", "__pycache__"))
+    for path in root.glob("p*.py"):
+        path.write_text(re.sub(r"\bdependencies=\[[^]]*\]", "dependencies=[]", path.read_text()))
+    return root
+
+
+@pytest.fixture(scope="module")
+def runpod(bare: Path, environment_of_programs: Mapping[str, str]) -> Iterator[Platform]:
     """Runpod on this machine, with the programs as a deployed app."""
-    with platform_process(environment_of_programs, "--app", folder, "--no-rate-limits") as process:
+    with platform_process(environment_of_programs, "--app", bare, "--no-rate-limits") as process:
         yield process
 
 
 @pytest.fixture(scope="module")
-def lives(folder: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
+def lives(bare: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
     """How each program ended, run as a script that provisions and ships its functions."""
     environment = {**environment_of_programs, **runpod.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
-    return run_programs("script", folder, environment, dict.fromkeys(SCRIPTS, ()))
+    return run_programs("script", bare, environment, dict.fromkeys(SCRIPTS, ()))
 
 
 @pytest.fixture(scope="module")
-def deployeds(folder: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
+def deployeds(bare: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
     """How each program ended, run as a script with a key: as a client of the deployed app."""
     environment = {**environment_of_programs, **runpod.variables}
-    return run_programs("script", folder, environment, dict.fromkeys(SCRIPTS, ()))
+    return run_programs("script", bare, environment, dict.fromkeys(SCRIPTS, ()))
 
 
 @pytest.fixture(scope="module")
