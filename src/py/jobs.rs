@@ -267,7 +267,7 @@ fn state(py: Python<'_>, answer: Result<JobState, RunpodError>) -> PyResult<Py<P
 fn output(py: Python<'_>, output: Result<Output, RunpodError>) -> PyResult<Py<PyAny>> {
     match output {
         Ok(Output::Json(text)) => json(py, &text),
-        Ok(Output::None | Output::Taken) => Ok(py.None()),
+        Ok(Output::None) => Ok(py.None()),
         Err(error) => Err(errors::runpod(py, &error)),
     }
 }
