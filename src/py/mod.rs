@@ -39,7 +39,7 @@ mod _core {
     #[pymodule_export]
     use super::control::manage;
     #[pymodule_export]
-    use super::credentials::api_key;
+    use super::credentials::{api_key, migrate_api_key, save_api_key};
     #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
