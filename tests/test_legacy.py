@@ -122,9 +122,9 @@ def test_every_module_path_is_imported_without_a_warning() -> None:
 
     assert gpu is sys.modules["runpod_flash.core.resources.gpu"]
     assert runpod_flash.core.resources.gpu is gpu  # type: ignore[attr-defined]
-    with pytest.raises(ModuleNotFoundError, match="runpod_flash.core.nothing"):
+    with pytest.raises(ModuleNotFoundError, match="No module named"):
         importlib.import_module("runpod_flash.core.nothing")
-    with pytest.raises(ImportError, match="cannot import name 'nothing' from 'runpod_flash.core.resources'"):
+    with pytest.raises(ImportError, match="cannot import name"):
         exec("from runpod_flash.core.resources import nothing")
 
 
