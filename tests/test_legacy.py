@@ -17,8 +17,6 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from support import Serve
-
 import runpod_flash
 from runpod_flash import Endpoint, GpuType, _official
 from runpod_flash.client import remote
@@ -31,6 +29,7 @@ from runpod_flash.core.resources import (
     ServerlessEndpoint,
     ServerlessResource,
 )
+from support import Serve
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MakeProject = Callable[[dict[str, str]], Any]
@@ -123,9 +122,9 @@ def test_every_module_path_is_imported_without_a_warning() -> None:
 
     assert gpu is sys.modules["runpod_flash.core.resources.gpu"]
     assert runpod_flash.core.resources.gpu is gpu  # type: ignore[attr-defined]
-    with pytest.raises(ModuleNotFoundError, match="runpod_flash.core.nothing"):
+    with pytest.raises(ModuleNotFoundError, match="No module named"):
         importlib.import_module("runpod_flash.core.nothing")
-    with pytest.raises(ImportError, match="cannot import name 'nothing' from 'runpod_flash.core.resources'"):
+    with pytest.raises(ImportError, match="cannot import name"):
         exec("from runpod_flash.core.resources import nothing")
 
 

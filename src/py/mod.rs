@@ -8,6 +8,7 @@ mod call;
 mod cli;
 mod client;
 mod completion;
+mod control;
 mod credentials;
 mod dotenv;
 mod embedded;
@@ -36,7 +37,9 @@ mod _core {
     #[pymodule_export]
     use super::client::{app_name, destination};
     #[pymodule_export]
-    use super::credentials::api_key;
+    use super::control::manage;
+    #[pymodule_export]
+    use super::credentials::{api_key, migrate_api_key, save_api_key};
     #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
