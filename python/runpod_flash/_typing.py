@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 P = ParamSpec("P")
@@ -115,6 +115,7 @@ __all__ = [
     "Generation",
     "Iterator",
     "KeepingDecorator",
+    "Mapping",
     "P",
     "QueueDecorator",
     "RemoteFunction",

@@ -79,3 +79,9 @@ fn surroundings(py: Python<'_>) -> PyResult<Surroundings> {
         has_key: asked.is_none() && !has_parent && credentials::find_key().is_some(),
     })
 }
+
+/// Returns the name of the deployed app that a program in `folder` belongs to.
+#[pyfunction]
+pub(super) fn app_name(folder: &str) -> String {
+    crate::project::app_of(std::path::Path::new(folder))
+}

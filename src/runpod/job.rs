@@ -114,6 +114,16 @@ pub struct JobState {
     pub raw: Bytes,
 }
 
+impl JobState {
+    /// Reads a job's state from an answer of Runpod.
+    ///
+    /// # Errors
+    /// [`super::ErrorKind::Malformed`] where it is none.
+    pub fn parse(answer: Bytes) -> Result<Self, RunpodError> {
+        super::answer::state(answer, None)
+    }
+}
+
 /// Options of a job beside its input (`platform.md` 1.2); they become fields of the body.
 #[derive(Debug, Clone, Default)]
 pub struct JobOptions {

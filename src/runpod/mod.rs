@@ -26,3 +26,6 @@ pub mod urls;
 mod watched;
 
 pub use error::{ErrorKind, RunpodError};
+
+#[cfg(test)]
+mod tests;
