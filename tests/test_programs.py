@@ -8,6 +8,7 @@ them all; *worker* imports it as the worker of each of its endpoints does; *mani
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platform_support import Platform, platform_process
 from support import FLASH, Server
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
@@ -201,6 +203,37 @@ def scripts(folder: Path, environment_of_programs: Mapping[str, str]) -> Any:
 
 
 @pytest.fixture(scope="module")
+def bare(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs without dependencies, which workers on Runpod would install."""
+    root = tmp_path_factory.mktemp("bare") / "programs"
+    shutil.copytree(folder, root, ignore=shutil.ignore_patterns(".flash", "__pycache__"))
+    for path in root.glob("p*.py"):
+        path.write_text(re.sub(r"\bdependencies=\[[^]]*\]", "dependencies=[]", path.read_text()))
+    return root
+
+
+@pytest.fixture(scope="module")
+def runpod(bare: Path, environment_of_programs: Mapping[str, str]) -> Iterator[Platform]:
+    """Runpod on this machine, with the programs as a deployed app."""
+    with platform_process(environment_of_programs, "--app", bare, "--no-rate-limits") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def lives(bare: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
+    """How each program ended, run as a script that provisions and ships its functions."""
+    environment = {**environment_of_programs, **runpod.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
+    return run_programs("script", bare, environment, dict.fromkeys(SCRIPTS, ()))
+
+
+@pytest.fixture(scope="module")
+def deployeds(bare: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
+    """How each program ended, run as a script with a key: as a client of the deployed app."""
+    environment = {**environment_of_programs, **runpod.variables}
+    return run_programs("script", bare, environment, dict.fromkeys(SCRIPTS, ()))
+
+
+@pytest.fixture(scope="module")
 def workers(folder: Path, environment_of_programs: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """How the import of each program by its own workers ended, and what was printed."""
     apart = tmp_path_factory.mktemp("worker") / "app"  # Where no server has written.
@@ -238,6 +271,8 @@ def contexts() -> list[Any]:
         number, _, title = program.removeprefix("p").partition("_")
         applies = {
             "script": program in SCRIPTS,
+            "live": program in SCRIPTS,
+            "deployed": program in SCRIPTS,
             # An unguarded call ends the load of a module in a real worker; here it would be made.
             "worker": program in SCRIPTS and program != "p00_readme",
             "dev": program in CALLS or program in WORKER_CALLS or program in ROUTES,
@@ -251,7 +286,7 @@ def contexts() -> list[Any]:
 
 @pytest.mark.parametrize(("program", "context"), contexts())
 def test_program(request: pytest.FixtureRequest, program: str, context: str) -> None:
-    if context in {"script", "worker"}:
+    if context in {"script", "live", "deployed", "worker"}:
         ended, printed = request.getfixturevalue(f"{context}s")
         assert program in ended, printed[-4000:]
         assert ended[program] is None, f"{ended[program]}\n{printed[-4000:]}"
