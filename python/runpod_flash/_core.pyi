@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, final
 
 from typing_extensions import Self, disjoint_base
@@ -22,16 +22,22 @@ __all__ = [
     "hardware_tables",
     "job_run",
     "job_status",
+    "json_adapter",
+    "list_adapter",
+    "live_call",
+    "live_ensure",
     "load_text",
     "normalize_gpu_ids",
     "parameter_table",
     "parse_gpu_ids",
     "read_dotenv",
+    "ship_source",
     "shutdown",
     "stream",
     "suggest",
     "unknown_data_center",
     "unknown_member",
+    "with_callees",
 ]
 
 @disjoint_base
@@ -130,3 +136,26 @@ def stream(
 def suggest(class_name: str, text: str) -> str | None: ...
 def unknown_data_center(text: str) -> str: ...
 def unknown_member(class_name: str, member: str) -> str: ...
+def json_adapter(name: str, method: str | None = None) -> str: ...
+def list_adapter(name: str, is_async: bool, method: str | None = None) -> tuple[str, str]: ...
+def live_call(
+    endpoint: str,
+    name: str,
+    head: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    timeout: float | None = None,
+) -> Awaitable[tuple[Any, str | None]]: ...
+def live_ensure(endpoint: EndpointBase, name: str, root: str, needs_key: bool) -> Awaitable[str]: ...
+def ship_source(
+    text: str,
+    file: str,
+    roots: list[str],
+    name: str,
+    line: int | None,
+    known: set[str],
+    endpoints: set[str],
+    also: set[str],
+) -> str: ...
+def with_callees(table: str, code: str) -> str: ...
