@@ -26,6 +26,9 @@ pytestmark = pytest.mark.xdist_group("programs")
 #: Programs whose `main` is run as a script: all that have one.
 SCRIPTS = sorted(path.stem for path in PROGRAMS.glob("p*.py") if "async def main" in path.read_text())
 
+#: Clients of programs that are deployed: they need a key.
+CLIENTS = {"p26_client", "p27_client_routes"}
+
 #: Queue-based calls by program: function, input, output. The same ones go over HTTP and to the plain function.
 CALLS: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
     "p00_readme": [("hello", {}, {"gpu": "none here"})],
@@ -64,10 +67,8 @@ CALLS: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
 WORKER_CALLS: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
     "p11_env": [("environment", {}, {"HF_TOKEN": "from-dotenv", "MODE": "test"})],
     "p23_stacked": [("outer", {"x": 1}, 24), ("inner", {"x": 1, "times": 3}, 6)],
-    "p24_class": [
-        ("multiply", {"x": 2}, 6),
-        ("predict", {"x": 2.0, "scale": 3.0}, 6.0),
-    ],
+    "p24_class": [("multiply", {"x": 2}, 6), ("add", {"x": 2.0}, 6.0)],
+    "p24_constructor": [("predict", {"x": 2.0, "scale": 3.0}, 6.0)],
     "p31_remote_class": [("generate", {"prompt": "cat"}, "oil: cat")],
     "p25d_orchestrator": [("classify", {"text": "a b c"}, {"label": "long"})],
 }
@@ -187,6 +188,10 @@ def environment_of_programs(session_environment: Mapping[str, str]) -> dict[str,
     return {**session_environment, "FLASH_DEPS": "none"}
 
 
+def local_programs() -> list[str]:
+    return [name for name in SCRIPTS if name not in CLIENTS]
+
+
 def run_programs(mode: str, folder: Path, environment: Mapping[str, str], programs: Mapping[str, Any]) -> Any:
     command = [sys.executable, "run_programs.py", mode, json.dumps(programs)]
     ended = subprocess.run(
@@ -199,7 +204,7 @@ def run_programs(mode: str, folder: Path, environment: Mapping[str, str], progra
 @pytest.fixture(scope="module")
 def scripts(folder: Path, environment_of_programs: Mapping[str, str]) -> Any:
     """How each program ended, run as a script without a key, and what was printed."""
-    return run_programs("script", folder, environment_of_programs, dict.fromkeys(SCRIPTS, ()))
+    return run_programs("script", folder, environment_of_programs, dict.fromkeys(local_programs(), ()))
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +228,7 @@ def runpod(bare: Path, environment_of_programs: Mapping[str, str]) -> Iterator[P
 def lives(bare: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
     """How each program ended, run as a script that provisions and ships its functions."""
     environment = {**environment_of_programs, **runpod.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
-    return run_programs("script", bare, environment, dict.fromkeys(SCRIPTS, ()))
+    return run_programs("script", bare, environment, dict.fromkeys(local_programs(), ()))
 
 
 @pytest.fixture(scope="module")
@@ -270,9 +275,10 @@ def contexts() -> list[Any]:
     for program in sorted(path.stem for path in PROGRAMS.glob("p*.py")):
         number, _, title = program.removeprefix("p").partition("_")
         applies = {
-            "script": program in SCRIPTS,
-            "live": program in SCRIPTS,
-            "deployed": program in SCRIPTS,
+            "script": program in SCRIPTS and program not in CLIENTS,
+            "live": program in SCRIPTS and program not in CLIENTS,
+            # Deployed, the arguments are refused with a reason; `_deployed.py` has that.
+            "deployed": program in SCRIPTS and program != "p24_constructor",
             # An unguarded call ends the load of a module in a real worker; here it would be made.
             "worker": program in SCRIPTS and program != "p00_readme",
             "dev": program in CALLS or program in WORKER_CALLS or program in ROUTES,
