@@ -18,7 +18,7 @@ fn request(method: &str) -> BalancedRequest {
         query: vec![("y".to_owned(), "ä &".to_owned())],
         headers: [("X-Mine".to_owned(), "7".to_owned())].into(),
         body: Payload::json(if method == "POST" { "{\"n\":1}" } else { "" }),
-        timeout: Some(Duration::from_secs(120)),
+        timeout: Some(Duration::from_mins(2)),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::wire::payload::Payload;
 const DONE: &str = r#"{"id":"j1","status":"COMPLETED","output":42}"#;
 const RUNS: &str = r#"{"id":"j1","status":"IN_PROGRESS"}"#;
 /// Far more than any of these tests needs: that it passed means that something waited for nothing.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 fn within(timeout: Duration) -> CallOptions {
     CallOptions { timeout: Some(timeout), ..CallOptions::default() }

@@ -36,7 +36,7 @@ async fn jobs_share_a_few_connections_and_each_gets_its_own_result() {
     let calls = (0..JOBS).map(|number| {
         let options = CallOptions {
             headers: [("X-Number".to_owned(), number.to_string())].into(),
-            timeout: Some(Duration::from_secs(120)),
+            timeout: Some(Duration::from_mins(2)),
             ..CallOptions::default()
         };
         let (client, ep) = (&client, &ep);

@@ -214,7 +214,7 @@ async fn perform(stream: &mut TcpStream, act: Act) -> bool {
             let mut text =
                 format!("HTTP/1.1 {status} X\r\nX-Request-Id: req-7\r\nContent-Length: {}\r\n", body.len());
             for (name, value) in headers {
-                text += &format!("{name}: {value}\r\n");
+                text.extend([name, ": ", &value, "\r\n"]);
             }
             stream.write_all((text + "\r\n" + &body).as_bytes()).await.is_ok()
         }
