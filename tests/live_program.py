@@ -11,7 +11,6 @@ from collections import OrderedDict
 
 import numpy
 from helpers import shout
-
 from runpod_flash import Endpoint
 
 CPU = {"cpu": "cpu3c-1-2", "workers": (0, 2)}

@@ -28,7 +28,12 @@ def test_live_program_on_our_workers_gives_what_it_gives_in_one_process(
 ) -> None:
     write(tmp_path)
     done = run(
-        sys.executable, "app.py", "13", cwd=tmp_path, timeout=120, env={**platform.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
+        sys.executable,
+        "app.py",
+        "13",
+        cwd=tmp_path,
+        timeout=120,
+        env={**platform.variables, "FLASH_IS_LIVE_PROVISIONING": "true"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all is well" in done.stdout and "on the worker 2.5" in done.stdout

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::targets::Asked;
 use crate::requirements::mode::DepsMode;
 
 /// Options of [`super::serve`].
@@ -27,4 +28,10 @@ pub struct DevOptions {
     pub state: Option<PathBuf>,
     /// `FLASH_TARGET`.
     pub target: Option<String>,
+    /// Which endpoints run on Runpod, as far as the command line says it.
+    pub asked: Asked,
+    /// What workers on Runpod may cost in this run, in US dollars.
+    pub max_cost: Option<f64>,
+    /// Whether endpoints that a killed run left are removed without asking.
+    pub clean: bool,
 }

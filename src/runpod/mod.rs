@@ -5,6 +5,7 @@
 
 pub(crate) mod answer;
 pub mod apps;
+pub mod backend;
 pub mod balanced;
 mod cancel;
 pub mod client;
@@ -26,3 +27,6 @@ pub mod urls;
 mod watched;
 
 pub use error::{ErrorKind, RunpodError};
+
+#[cfg(test)]
+mod tests;
