@@ -106,9 +106,12 @@ def test_key_that_goes_first_is_pointed_out(platform: Platform, login: Callable[
     assert "legacy" not in (home / ".runpod" / "config.toml").read_text()
 
 
-def test_login_that_nobody_approves_times_out(login: Callable[..., Login], home: Path) -> None:
+def test_login_that_nobody_approves_times_out(platform: Platform, login: Callable[..., Login], home: Path) -> None:
+    (home / ".env").write_text(f"RUNPOD_API_BASE_URL={platform.url}\n")
     running = login("--timeout", "0.1")
     status, said = running.ended()
+    # Whoever wrote that file decides where the key goes.
+    assert f"set by `{home}/.env` (RUNPOD_API_BASE_URL)" in said
     assert (status, "error: login timed out\n" in said) == (1, True)
     assert not (home / ".runpod").exists()
 
