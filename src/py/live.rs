@@ -75,9 +75,16 @@ pub(super) fn list_adapter(name: &str, is_async: bool, method: Option<&str>) -> 
     ship::list_adapter(name, is_async, method)
 }
 
+/// Returns code whose function `_flash_json_call` takes and gives JSON text.
+#[pyfunction]
+#[pyo3(signature = (name, method=None))]
+pub(super) fn json_adapter(name: &str, method: Option<&str>) -> String {
+    ship::json_adapter(name, method)
+}
+
 /// Calls a live endpoint; the awaitable gives `(value, stdout)`.
 ///
-/// `head` is JSON: the FunctionRequest without its arguments. What the function raised is told to
+/// `head` is JSON: the `FunctionRequest` without its arguments. What the function raised is told to
 /// `runpod_flash._live.failed`, which makes the exception.
 #[pyfunction]
 #[pyo3(signature = (endpoint, name, head, args, kwargs, constructor, timeout=None))]
@@ -134,7 +141,7 @@ fn failed(py: Python<'_>, name: &str, failure: RemoteFailure, stdout: Option<&st
     Ok(PyErr::from_value(made))
 }
 
-/// Reads a FunctionResponse; `read` is its result where that was read while it arrived.
+/// Reads a `FunctionResponse`; `read` is its result where that was read while it arrived.
 fn value(
     py: Python<'_>,
     name: &str,

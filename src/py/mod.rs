@@ -55,7 +55,7 @@ mod _core {
         job_stream,
     };
     #[pymodule_export]
-    use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
+    use super::live::{json_adapter, list_adapter, live_call, live_ensure, ship_source, with_callees};
     #[pymodule_export]
     use super::live_provision::{endpoint_input, forget_endpoint, provision};
     #[pymodule_export]
