@@ -24,7 +24,7 @@ use crate::runpod::urls::Urls;
 /// How often workers are counted while something is going on.
 const LOOK: Duration = Duration::from_secs(2);
 /// How long a request to remove endpoints may take before the run ends without it.
-const REMOVAL: Duration = Duration::from_mins(1);
+const REMOVAL: Duration = Duration::from_secs(30);
 
 /// Live endpoints of one run.
 pub(super) struct Cloud {
@@ -246,7 +246,9 @@ fn rates(workers: &[(&Tracked, u64)], rate: f64) -> String {
     if running.is_empty() {
         return String::new();
     }
-    format!("{}; ${rate:.2}/h now", running.join(", "))
+    let is_known = workers.iter().any(|(tracked, _)| tracked.price_per_hour.is_some());
+    let now = if is_known { format!("; ${rate:.2}/h now") } else { String::new() };
+    format!("{}{now}", running.join(", "))
 }
 
 async fn stop(backend: &LiveBackend, console: &Console, spent: f64, limit: f64) {

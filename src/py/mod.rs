@@ -52,6 +52,7 @@ mod _core {
     use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
     #[pymodule_export]
     use super::live_provision::{endpoint_input, forget_endpoint, provision};
+    #[pymodule_export]
     use super::text::{dump_text, load_text};
     #[pymodule_export]
     use super::worker::WorkerLink;
