@@ -186,7 +186,8 @@ def test_cost_limit_stops_the_workers(
         server.wait_for_line("--max-cost $1.50 is reached")
         until(lambda: endpoints(cloud, "costly") == [])
         refused = server.post("/counter/runsync", {"input": {"by": 1}})
-        assert refused.status_code == 503 and "--max-cost $1.50 is reached" in refused.text
+        assert refused.status_code == 503
+        assert "--max-cost $1.50 is reached" in refused.text
         server.stop()
 
 

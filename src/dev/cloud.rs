@@ -173,14 +173,14 @@ impl Cloud {
 
 /// Counts workers and what they cost, from the first call on.
 async fn watch(backend: Arc<LiveBackend>, console: Arc<Console>, max_cost: Option<f64>) {
-    let mut sent = backend.sent();
+    let mut calls = backend.sent();
     let mut spent = 0.0;
     let mut shown = String::new();
     let mut last = Instant::now();
     let mut rate = 0.0;
     let mut is_idle = true;
     loop {
-        if is_idle && sent.changed().await.is_err() {
+        if is_idle && calls.changed().await.is_err() {
             return;
         }
         if is_idle {
@@ -213,7 +213,7 @@ async fn watch(backend: Arc<LiveBackend>, console: Arc<Console>, max_cost: Optio
                 }
                 shown = text;
             }
-            is_idle = workers.iter().all(|(_, count)| *count == 0) && !sent.has_changed().unwrap_or(true);
+            is_idle = workers.iter().all(|(_, count)| *count == 0) && !calls.has_changed().unwrap_or(true);
         }
         if let Some(limit) = max_cost
             && spent >= limit

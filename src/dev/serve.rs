@@ -134,9 +134,8 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
         Arc::clone(&console),
         variables,
         empty,
-        targets.clone(),
     )
-    .with_cloud(live);
+    .with_cloud(live.map(|live| (live, targets.clone())));
 
     let port = listeners.port;
     if options.port != 0 && port != options.port {
