@@ -12,11 +12,12 @@ import tempfile
 from pathlib import Path
 
 import cases
+import client
 import jobs
 from figure import Bench, Figure
 from measure import Package, environment
 
-CASES = cases.CASES | jobs.CASES
+CASES = cases.CASES | jobs.CASES | client.CASES
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

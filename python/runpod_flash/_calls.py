@@ -5,7 +5,6 @@ Loaded at the first call, not at import: a call needs ``inspect`` and an event l
 
 from __future__ import annotations
 
-import atexit
 import inspect
 import os
 import threading
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .endpoint import Endpoint
-
-# What runs is stopped before the interpreter takes its threads down.
-atexit.register(_core.shutdown)
 
 _signatures: dict[Any, inspect.Signature | None] = {}
 _declared_count = -1
@@ -43,11 +39,15 @@ async def call(
     endpoint: Endpoint,
     target: Any,
     method: str | None,
-    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    constructor: _decorate.Constructor | None,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
     """Call a function, or a class's method, where its endpoint runs."""
+    _check(target, method, args, kwargs)
+    elsewhere = _elsewhere()
+    if elsewhere is not None:
+        return await elsewhere.call(endpoint, target, method, constructor, args, kwargs)
     return await _core.call(*_prepare(endpoint, target, method, constructor, args, kwargs))
 
 
@@ -55,11 +55,21 @@ async def stream(
     endpoint: Endpoint,
     target: Any,
     method: str | None,
-    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    constructor: _decorate.Constructor | None,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> AsyncIterator[Any]:
     """Call a generator function and yield its items as they come."""
+    _check(target, method, args, kwargs)
+    elsewhere = _elsewhere()
+    if elsewhere is not None:
+        found = elsewhere.stream(endpoint, target, method, constructor, args, kwargs)
+        try:
+            async for item in found:
+                yield item
+        finally:
+            await found.aclose()
+        return
     items = await _core.stream(*_prepare(endpoint, target, method, constructor, args, kwargs))
     try:
         while True:
@@ -71,26 +81,43 @@ async def stream(
         items.close()
 
 
-def _prepare(
-    endpoint: Endpoint,
-    target: Any,
-    method: str | None,
-    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> tuple[Any, ...]:
+def _elsewhere() -> Any:
+    """Return what makes calls that do not stay on this machine; ``None`` where they do."""
+    destination = _core.destination()
+    if destination == "deployed":
+        from . import _deployed
+
+        return _deployed
+    if destination == "live":
+        from . import _live
+
+        return _live
+    return None
+
+
+def _check(target: Any, method: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if _context.loading:
         raise _context.LoadStopped
     if method is None:
         bind(target, args, kwargs)
-        callable_name = str(getattr(target, "__qualname__", endpoint.name))
     else:
         bind_method(target, method, args, kwargs)
-        callable_name = f"{target.__qualname__}.{method}"
+
+
+def _prepare(
+    endpoint: Endpoint,
+    target: Any,
+    method: str | None,
+    constructor: _decorate.Constructor | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Any, ...]:
+    callable_name = str(getattr(target, "__qualname__", endpoint.name))
+    if method is not None:
+        callable_name = f"{callable_name}.{method}"
     if "<locals>" in callable_name:
         callable_name = callable_name.rpartition("<locals>.")[2]
     name = endpoint._normalized_name(endpoint.name or "")
-    _core.destination()
     _declare()
     if name in _refused:
         raise _refused[name].with_traceback(None)
@@ -98,7 +125,8 @@ def _prepare(
     by_value = place[0] == "value"
     current = _context.current_call.get()
     chain = () if current is None else (*current[2], _context.own_endpoint or "")
-    return (name, callable_name, (args, kwargs), constructor, target if by_value else None, by_value, chain)
+    found = None if constructor is None else constructor[:2]
+    return (name, callable_name, (args, kwargs), found, target if by_value else None, by_value, chain)
 
 
 def _declare() -> None:

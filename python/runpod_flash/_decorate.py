@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
     from typing import Any
 
+    #: Arguments by position and by name, and what tells one object from another.
+    Constructor = tuple[tuple[Any, ...], dict[str, Any], str]
+
 _GENERATOR_FLAGS = 0x20 | 0x200  # CO_GENERATOR | CO_ASYNC_GENERATOR, without importing inspect
 
 
@@ -127,6 +130,7 @@ def _class(endpoint: Endpoint, target: type) -> Any:
         _calls.bind_constructor(target, args, kwargs)
         self._constructor_args = args
         self._constructor_kwargs = kwargs
+        self._instance_id = f"{target.__name__}_{os.urandom(4).hex()}"
 
     def refuse(self: Any, name: str) -> Any:
         if isinstance(getattr(target, name, None), property):
@@ -186,7 +190,7 @@ def _method(endpoint: Endpoint, target: type, name: str) -> Any:
             from runpod_flash import _calls, _decorate
 
             _calls.bind_method(target, name, args, kwargs)
-            constructor = (self._constructor_args, self._constructor_kwargs)
+            constructor = (self._constructor_args, self._constructor_kwargs, self._instance_id)
             return _decorate.Generation(endpoint, target, (name, constructor, args, kwargs))
 
         return _dress(items, function)
@@ -194,7 +198,7 @@ def _method(endpoint: Endpoint, target: type, name: str) -> Any:
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         from runpod_flash import _calls
 
-        constructor = (self._constructor_args, self._constructor_kwargs)
+        constructor = (self._constructor_args, self._constructor_kwargs, self._instance_id)
         return await _calls.call(endpoint, target, name, constructor, args, kwargs)
 
     return _dress(call, function)

@@ -7,6 +7,7 @@ the objects: which value a name has, where a function was defined, which endpoin
 from __future__ import annotations
 
 import base64
+import functools
 import inspect
 import json
 import linecache
@@ -44,7 +45,7 @@ class Shipment:
         self.is_class = False
         self.is_generator = False
         self.is_async = False
-        self.generators: set[str] = set()
+        self.generators: dict[str, bool] = {}
         self._seen: set[Any] = set()
 
     def code(self, table: dict[str, Any]) -> str:
@@ -140,10 +141,12 @@ def _head(
     if endpoint.system_dependencies or shipment.is_class:
         head["system_dependencies"] = list(endpoint.system_dependencies or [])
     if shipment.is_class:
-        if method in shipment.generators:
-            is_async = inspect.isasyncgenfunction(getattr(_original(endpoint, name), method or "", None))
-            text, head["method_name"] = _core.list_adapter(name, is_async, method)
+        # The text is the same for all methods: a worker takes another one for another class.
+        for generator, is_async in shipment.generators.items():
+            text, adapter = _core.list_adapter(name, is_async, generator)
             code += text
+            if method == generator:
+                head["method_name"] = adapter
         head.update(class_name=name, class_code=code)
         if constructor is not None and len(constructor) > 2:
             head.update(instance_id=constructor[2], create_new_instance=False)
@@ -155,15 +158,23 @@ def _head(
     return head
 
 
-def _original(endpoint: Endpoint, name: str) -> Any:
-    for original, _ in endpoint._targets.values():
-        if getattr(original, "__name__", None) == name:
-            return original
-    return None
+def _generators(cls: type) -> dict[str, bool]:
+    """Return the public generator methods of a class, and whether they are async."""
+    found = {}
+    for name in dir(cls):
+        method = None if name.startswith("_") else getattr(cls, name, None)
+        if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+            found[name] = inspect.isasyncgenfunction(method)
+    return found
 
 
 async def _provision(endpoint: Endpoint, needs_key: bool) -> str:
     """Return the ID of the endpoint, which is made where it is missing."""
+    resource = getattr(endpoint, "resource", None)
+    if resource is not None:  # Of `@remote`: it says more than the endpoint can, an image of one's own.
+        from .legacy import cloud
+
+        return await cloud.provision(resource, needs_key=needs_key)
     place: str = await _core.live_ensure(endpoint, endpoint.name or "", os.getcwd(), needs_key)
     return place
 
@@ -259,7 +270,8 @@ def _add(shipment: Shipment, target: Any, *, is_main: bool, homes: frozenset[typ
         shipment.name = found["name"]
         for field in ("is_class", "is_generator", "is_async"):
             setattr(shipment, field, found[field])
-        shipment.generators = set(found["generators"])
+        if isinstance(definition, type):
+            shipment.generators = _generators(definition)
         module = definition.__module__
         if module not in ("__main__", "__mp_main__") and os.path.isfile(file) and "<locals>" not in qualname:
             shipment.module = module
@@ -381,6 +393,16 @@ def _is_decorated(value: Any) -> bool:
 
 
 def _is_endpoint(value: Any) -> bool:
+    """Return whether a decorator of this name makes an endpoint: one, its class, or what returns one."""
+    if isinstance(value, functools.partial):
+        value = value.func
+    if isinstance(value, type):
+        return issubclass(value, _core.EndpointBase)
+    if isinstance(value, FunctionType):
+        if value.__module__ == "builtins" or hasattr(value, "__flash_endpoint__"):
+            return False
+        seen = (value.__globals__.get(name) for name in value.__code__.co_names)
+        return any(isinstance(one, type) and issubclass(one, _core.EndpointBase) for one in seen)
     return isinstance(value, _core.EndpointBase)
 
 
@@ -504,6 +526,17 @@ def unpicklable(name: str, which: str, value: Any, error: BaseException) -> Exce
     """Make the error for an argument that cannot be sent."""
     cls: Any = getattr(errors, "SerializationError", errors.ShipmentError)
     made = cls(f"{which} of `{name}` ({type(value).__name__}) cannot be pickled: {error}")
+    made.__cause__ = error
+    return made  # type: ignore[no-any-return]
+
+
+def unreadable(name: str, error: BaseException) -> Exception:
+    """Make the error for a result that cannot be made here."""
+    cls: Any = getattr(errors, "SerializationError", errors.ShipmentError)
+    hint = None
+    if isinstance(error, (ImportError, AttributeError)):
+        hint = "install here what defines its class, or return plain data"
+    made = cls(f"the result of `{name}` cannot be read here: {error}", hint=hint)
     made.__cause__ = error
     return made  # type: ignore[no-any-return]
 

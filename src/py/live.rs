@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
 use super::live_provision::provisioner;
-use super::{completion, errors};
+use super::unpickle::{self, Reader};
+use super::{completion, errors, payload};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
-use crate::runpod::client::Client;
 use crate::runpod::control::EnvironmentVariable;
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
 use crate::runpod::live::{Provision as _, input_of};
@@ -74,9 +76,16 @@ pub(super) fn list_adapter(name: &str, is_async: bool, method: Option<&str>) -> 
     ship::list_adapter(name, is_async, method)
 }
 
+/// Returns code whose function `_flash_json_call` takes and gives JSON text.
+#[pyfunction]
+#[pyo3(signature = (name, method=None))]
+pub(super) fn json_adapter(name: &str, method: Option<&str>) -> String {
+    ship::json_adapter(name, method)
+}
+
 /// Calls a live endpoint; the awaitable gives `(value, stdout)`.
 ///
-/// `head` is JSON: the FunctionRequest without its arguments. What the function raised is told to
+/// `head` is JSON: the `FunctionRequest` without its arguments. What the function raised is told to
 /// `runpod_flash._live.failed`, which makes the exception.
 #[pyfunction]
 #[pyo3(signature = (endpoint, name, head, args, kwargs, constructor, timeout=None))]
@@ -98,49 +107,77 @@ pub(super) fn live_call<'py>(
         constructor: constructor.map(|(args, kwargs)| arguments(&name, &args, &kwargs)).transpose()?,
     };
     let client = client(py)?;
-    let options = CallOptions {
+    let mut options = CallOptions {
         timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         ..CallOptions::default()
     };
+    let reader = Arc::new(Reader::default());
+    options.large = Some(Arc::<Reader>::clone(&reader));
     let call = async move {
         let reference = EndpointRef::Id(endpoint);
-        ended(&client, &reference, &request.into_job(), &options).await
+        client.call(&reference, &request.into_job(), &options).await
     };
     completion::awaitable(py, call, move |py, outcome| {
-        let output = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
-        value(py, &name, &output)
+        let state = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
+        if let Some(failure) = raised(&state) {
+            return Err(failed(py, &name, failure, None)?);
+        }
+        let output = state.into_result().map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
+        value(py, &name, output, reader.take())
     })
 }
 
-fn value(py: Python<'_>, name: &str, output: &Output) -> PyResult<Py<PyAny>> {
+/// What the function raised, where the worker reports that as a failed job: the official one does.
+fn raised(state: &JobState) -> Option<RemoteFailure> {
+    let error = state.error.as_ref().filter(|_| state.status == Status::Failed)?;
+    let text: String = serde_json::from_str(error.get()).ok()?;
+    let failure = RemoteFailure::parse(&text);
+    (!failure.class.is_empty()).then_some(failure)
+}
+
+fn failed(py: Python<'_>, name: &str, failure: RemoteFailure, stdout: Option<&str>) -> PyResult<PyErr> {
+    let RemoteFailure { class, message, traceback, hint } = failure;
+    let module = py.import("runpod_flash._live")?;
+    let made = module.call_method1("failed", (name, class, message, traceback, hint, stdout))?;
+    Ok(PyErr::from_value(made))
+}
+
+/// Reads a `FunctionResponse`; `read` is its result where that was read while it arrived.
+fn value(
+    py: Python<'_>,
+    name: &str,
+    output: Output,
+    read: Option<PyResult<Py<PyAny>>>,
+) -> PyResult<Py<PyAny>> {
     let malformed = |why: &str| {
         let text = format!("the worker of `{name}` answered what is no FunctionResponse: {why}");
         errors::runpod(py, &RunpodError::new(ErrorKind::Malformed, text).at_endpoint(name))
     };
-    let Output::Json(json) = output else { return Err(malformed("nothing")) };
+    let Output::Json(json) = output else { return Err(malformed("there is no output")) };
     let response: FunctionResponse<'_> =
-        serde_json::from_slice(json).map_err(|error| malformed(&error.to_string()))?;
+        serde_json::from_slice(&json).map_err(|error| malformed(&error.to_string()))?;
     if !response.success {
         // The official worker says in `result` that there is no such function.
         let text = response.error.as_deref().or(response.result.as_deref()).unwrap_or("no reason was given");
-        let failure = RemoteFailure::parse(text);
-        let made = py.import("runpod_flash._live")?.call_method1(
-            "failed",
-            (name, failure.class, failure.message, failure.traceback, failure.hint, response.stdout),
-        )?;
-        return Err(PyErr::from_value(made));
+        return Err(failed(py, name, RemoteFailure::parse(text), response.stdout.as_deref())?);
     }
-    let value = match (&response.result, response.json_result) {
-        (Some(text), _) => {
-            let bytes = base64_simd::STANDARD
-                .decode_to_vec(text.as_bytes())
-                .map_err(|error| malformed(&error.to_string()))?;
-            py.import("pickle")?.call_method1("loads", (PyBytes::new(py, &bytes),))?.unbind()
+    let value = match (read, &response.result, response.json_result) {
+        (Some(read), ..) => read.map_err(|error| unreadable(py, name, error))?,
+        (None, Some(text), _) => {
+            unpickle::load_base64(py, Bytes::copy_from_slice(text.as_bytes()), &malformed)
+                .map_err(|error| unreadable(py, name, error))?
+                .unbind()
         }
-        (None, Some(json)) => py.import("json")?.call_method1("loads", (json.get(),))?.unbind(),
-        (None, None) => py.None(),
+        (None, None, Some(json)) => py.import("json")?.call_method1("loads", (json.get(),))?.unbind(),
+        (None, None, None) => py.None(),
     };
     Ok((value, response.stdout).into_pyobject(py)?.into_any().unbind())
+}
+
+/// The error for a result that this process cannot make: of a class that is not here, say.
+fn unreadable(py: Python<'_>, name: &str, error: PyErr) -> PyErr {
+    let make = || py.import("runpod_flash._live")?.call_method1("unreadable", (name, error.value(py)));
+    make().map_or_else(|error| error, PyErr::from_value)
 }
 
 fn arguments(name: &str, args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<Arguments> {
@@ -157,13 +194,13 @@ fn arguments(name: &str, args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) 
 
 fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickled> {
     let py = value.py();
-    let made = py.import("cloudpickle")?.call_method1("dumps", (value,));
-    let bytes = made.map_err(|error| {
-        let raise =
-            || py.import("runpod_flash._live")?.call_method1("unpicklable", (name, which, value, &error));
+    payload::pickle_in_band(value).map_err(|error| {
+        let raise = || {
+            let module = py.import("runpod_flash._live")?;
+            module.call_method1("unpicklable", (name, which, value, error.value(py)))
+        };
         raise().map_or_else(|error| error, PyErr::from_value)
-    })?;
-    Ok(vec![super::buffer::pin(&bytes)?.into()])
+    })
 }
 
 /// Makes a live endpoint where it is missing; the awaitable gives its ID.
@@ -199,22 +236,3 @@ pub(super) fn live_ensure<'py>(
 }
 
 const KEY: &str = "RUNPOD_API_KEY";
-
-/// Submits a job and waits for its end.
-async fn ended(
-    client: &Client,
-    endpoint: &EndpointRef,
-    payload: &crate::wire::payload::Payload,
-    options: &CallOptions,
-) -> Result<Output, RunpodError> {
-    let mut state: JobState = client.run(endpoint, payload, options).await?;
-    while !state.status.is_terminal() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        state = client.status(endpoint, &state.id, options).await?;
-    }
-    if state.status == Status::Completed {
-        return Ok(state.output);
-    }
-    let text = state.error.map_or_else(|| "no reason was given".to_owned(), |error| error.get().to_owned());
-    Err(RunpodError::new(ErrorKind::JobFailed, text).about_job(state.id))
-}

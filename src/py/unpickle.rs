@@ -259,7 +259,7 @@ fn read_state(rest: Bytes) -> Result<JobState, RunpodError> {
             raw: rest,
         });
     }
-    crate::runpod::jobs::state(rest, None)
+    crate::runpod::answer::state(rest, None)
 }
 
 /// Starts a thread that unpickles what comes.

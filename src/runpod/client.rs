@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::credentials::ApiKey;
 use super::error::{ErrorKind, RunpodError};
 use super::job::EndpointRef;
 use super::retry::Timing;
-use super::urls::Urls;
+use super::urls::{Urls, is_loopback};
 use super::watched::Watched;
 
 /// How long it may take to reach Runpod.
@@ -165,16 +164,6 @@ impl Client {
 fn parse(url: &str) -> Result<Url, RunpodError> {
     Url::parse(url)
         .map_err(|error| RunpodError::new(ErrorKind::Configuration, format!("`{url}` is not a URL: {error}")))
-}
-
-/// Whether a URL leads to this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    if host == "localhost" || host.ends_with(".localhost") {
-        return true;
-    }
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn build(way: Way) -> Result<reqwest::Client, RunpodError> {

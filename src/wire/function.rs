@@ -1,4 +1,4 @@
-//! The live protocol: FunctionRequest out, FunctionResponse back (`wire.md` 1.2, 1.3, 2.1).
+//! The live protocol: `FunctionRequest` out, `FunctionResponse` back (`wire.md` 1.2, 1.3, 2.1).
 
 use std::borrow::Cow;
 
@@ -65,6 +65,26 @@ impl FunctionRequest {
         body.flush();
         Payload::new(body.parts, body.sizes)
     }
+}
+
+/// Returns the pickle of a text: nothing else is made without an interpreter.
+///
+/// # Errors
+/// None in practice; the pickler's own, as text.
+pub fn pickled_text(text: &str) -> Result<Pickled, String> {
+    let bytes =
+        serde_pickle::to_vec(&text, serde_pickle::SerOptions::new()).map_err(|error| error.to_string())?;
+    Ok(vec![Segment::from(bytes::Bytes::from(bytes))])
+}
+
+/// Returns the text of a response whose result is one, as the JSON adapter gives it.
+///
+/// # Errors
+/// Why it is none. Pickles of anything but a text are refused, and nothing is executed.
+pub fn text_of(response: &FunctionResponse<'_>) -> Result<String, String> {
+    let base64 = response.result.as_deref().ok_or("there is no result")?;
+    let bytes = base64_simd::STANDARD.decode_to_vec(base64.as_bytes()).map_err(|error| error.to_string())?;
+    serde_pickle::from_slice(&bytes, serde_pickle::DeOptions::new()).map_err(|error| error.to_string())
 }
 
 struct Body {
@@ -231,6 +251,25 @@ mod tests {
             prop_assert_eq!(&json["input"], &serde_json::from_str::<Value>(&text(&request.into_execute())).unwrap());
             prop_assert_eq!(job.len() as usize, text(&job).len());
         }
+    }
+
+    #[test]
+    fn text_comes_back_from_its_own_pickle_and_from_pythons() {
+        for result in [
+            STANDARD.encode_to_string(match &pickled_text("\u{1f600} é").unwrap()[0] {
+                Segment::Bytes(bytes) => bytes.to_vec(),
+                Segment::Source(_) => unreachable!("a text has none"),
+            }),
+            // `pickle.dumps("\N{GRINNING FACE} é", 5)`
+            "gAWVCwAAAAAAAACMB/CfmIAgw6mULg==".to_owned(),
+        ] {
+            let json = serde_json::json!({"success": true, "result": result}).to_string();
+            let response: FunctionResponse<'_> = serde_json::from_str(&json).unwrap();
+            assert_eq!(text_of(&response).unwrap(), "\u{1f600} é");
+        }
+        // `pickle.dumps(print, 5)` would name code.
+        let json = r#"{"success": true, "result": "gAWVHAAAAAAAAACMCGJ1aWx0aW5zlIwFcHJpbnSUk5Qu"}"#;
+        assert!(text_of(&serde_json::from_str(json).unwrap()).is_err());
     }
 
     #[test]

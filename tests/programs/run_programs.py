@@ -59,6 +59,7 @@ def decorated(module: Any) -> dict[str, Any]:
         for name, value in vars(module).items()
         if hasattr(value, "__remote_config__")
         and not hasattr(value, "__is_lb_route_handler__")
+        and not hasattr(value, "__flash_local__")
         and value.__module__ == module.__name__
     }
 

@@ -8,8 +8,8 @@ from typing import Any
 from runpod_flash import CpuInstanceType, DataCenter, Endpoint, GpuGroup, GpuType, NetworkVolume, PodTemplate
 from typing_extensions import assert_type
 
-volume = NetworkVolume(name="cache", size=50, dataCenterId=DataCenter.EU_RO_1)
-template = PodTemplate(containerDiskInGb=100)
+volume = NetworkVolume(name="cache", size=50, datacenter=DataCenter.EU_RO_1)
+template = PodTemplate(containerDiskInGb=100, env=[{"key": "A", "value": "b"}])
 
 
 @Endpoint(name="sync", gpu=GpuType.NVIDIA_L4, volume=volume, template=template, datacenter="EU-RO-1")

@@ -94,7 +94,7 @@ pub(super) fn job_view(state: JobState) -> JobView {
     }
     let result = state.into_result().and_then(|output| match output {
         Output::Json(text) => json_result(&text),
-        Output::None | Output::Taken => Err(RunpodError::new(ErrorKind::Malformed, "the job has no output")),
+        Output::None => Err(RunpodError::new(ErrorKind::Malformed, "the job has no output")),
     });
     match result {
         Ok(Ok(output)) => view.output = Some(output),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
@@ -112,11 +112,12 @@ impl Sender {
     async fn attempt(&self, question: &Question<'_>, secrets: &[String]) -> Result<Answer, Failure> {
         let url = format!("{}{}", self.client.urls.api, question.path);
         let shown = format!("{} {}", question.method, url.split('?').next().unwrap_or_default());
-        let request = self.client.unsigned(question.method.clone(), &url);
+        let request = if question.has_key {
+            self.client.prepare(question.method.clone(), &url)
+        } else {
+            self.client.unsigned(question.method.clone(), &url)
+        };
         let mut request = request.map_err(|error| Failure { error, was_sent: false })?.timeout(ATTEMPT);
-        if let (true, Some(key)) = (question.has_key, &self.client.key) {
-            request = request.header(AUTHORIZATION, format!("Bearer {}", key.reveal()));
-        }
         if let Some(body) = question.body {
             request = request.json(body);
         }

@@ -1,0 +1,108 @@
+"""What travels with a live function runs where there is nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runpod_flash import _live
+
+from tests.ship_programs import PROGRAMS
+
+BARE = """
+import asyncio, importlib, inspect, json, os, sys, tempfile, traceback
+sys.modules["runpod_flash"] = None
+ended = {}
+for name, program in json.load(sys.stdin).items():
+    before = set(sys.modules)
+    with tempfile.TemporaryDirectory() as root:
+        for path, text in program["modules"].items():
+            file = os.path.join(root, path)
+            os.makedirs(os.path.dirname(file), exist_ok=True)
+            with open(file, "w") as stream:
+                stream.write(text)
+        sys.path.insert(0, root)
+        importlib.invalidate_caches()
+        try:
+            space = {}
+            exec(program["code"], space)
+            if inspect.iscoroutinefunction(space["f"]):
+                space["f"] = (lambda g: lambda *args: asyncio.run(g(*args)))(space["f"])
+            ended[name] = "right" if eval(program["check"], space) else "wrong"
+        except BaseException:
+            ended[name] = traceback.format_exc()
+        sys.path.pop(0)
+        for module in set(sys.modules) - before:
+            if (getattr(sys.modules[module], "__file__", None) or root).startswith(root):
+                del sys.modules[module]
+json.dump(ended, sys.stdout)
+"""
+
+
+def programs() -> dict[str, tuple[dict[str, str], str]]:
+    found = {}
+    for part in re.split(r"^# (?=\w[^\n]*$)(?<=\n\n# )", "\n\n" + PROGRAMS, flags=re.MULTILINE)[1:]:
+        name, _, text = part.partition("\n")
+        text, _, check = text.partition("#> ")
+        files = re.split(r"^#== (.*)\n", text, flags=re.MULTILINE)
+        texts = {"app.py": files[0]} | dict(zip(files[1::2], files[2::2], strict=True))
+        found[name] = (texts, check.strip())
+    return found
+
+
+ALL = programs()
+
+
+def load(root: Path, texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    for path, text in texts.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = text.replace("ENDPOINT", '_E(name="e", cpu="cpu3c-1-2")').splitlines(keepends=True)
+        lines.insert(lines[0].startswith("from __future__"), "from runpod_flash import Endpoint as _E\n")
+        text = "".join(lines) if path == "app.py" else text
+        file.write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(root))
+    spec = importlib.util.spec_from_file_location("app", root / "app.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "app", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Ship every program, and run all of them in one bare interpreter."""
+    shipped: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for name, (texts, check) in ALL.items():
+        root = tmp_path_factory.mktemp("program")
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            before = set(sys.modules)
+            module = load(root, texts, monkeypatch)
+            try:
+                shipment = _live.shipped(module.f.local)
+                shipped[name] = {"code": shipment.code({}), "modules": shipment.modules, "check": check}
+            except Exception as error:
+                failed[name] = repr(error)
+            for imported in set(sys.modules) - before:
+                if (getattr(sys.modules[imported], "__file__", None) or "").startswith(str(root)):
+                    del sys.modules[imported]
+    run = subprocess.run([sys.executable, "-I", "-c", BARE], input=json.dumps(shipped), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    answers: dict[str, str] = json.loads(run.stdout)
+    for name, answer in answers.items():
+        if answer != "right":
+            answers[name] = f"{answer}\n{shipped[name]['code']}"
+    return answers | failed
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_shipped_code_gives_the_same_in_a_bare_interpreter(name: str, ended: dict[str, str]) -> None:
+    assert ended[name] == "right", ended[name]
