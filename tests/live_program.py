@@ -9,9 +9,7 @@ import math
 import sys
 from collections import OrderedDict
 
-import numpy
 from helpers import shout
-
 from runpod_flash import Endpoint
 
 CPU = {"cpu": "cpu3c-1-2", "workers": (0, 2)}
@@ -150,11 +148,16 @@ def nested(n):
 async def main() -> None:
     assert await plain(2.5) == (6, OrderedDict(a=1, b=2), "HI"), "function"
     assert await first(None) == (None, 1, 2, 3, 4, 5), "none"
-    array = numpy.arange(300_000.0)
-    found = await first(array, func=[1], env={"a"}, app=b"x", dependencies=4, method=(5,))
-    assert numpy.array_equal(found[0], array) and found[1:] == ([1], {"a"}, b"x", 4, (5,)), "array"
+    large = bytes(range(256)) * 12_000
+    found = await first(large, func=[1], env={"a"}, app=b"x", dependencies=4, method=(5,))
+    assert found[0] == large and found[1:] == ([1], {"a"}, b"x", 4, (5,)), "large"
     size, made, _ = await area(Shape(2.0, ["x"]))
     assert size == 12.0 and made.area() == 12.0, "objects"
+    if sys.argv[1] == "13":  # Only there is numpy installed, and an object kept for its next call.
+        import numpy
+
+        array = numpy.arange(300_000.0).reshape(3, -1).T
+        assert numpy.array_equal((await first(array))[0], array), "array"
     assert await decorated(1) == [4, 4], "decorator"
     for kind, cls in (("own", Odd), ("missing", KeyError)):
         try:

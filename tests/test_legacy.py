@@ -250,3 +250,64 @@ def test_pickles_are_read_by_the_other_package(official: Path, tmp_path: Path) -
 
     exchange(sys.executable, "read", exchange(official, "write", b""))
     exchange(official, "read", exchange(sys.executable, "write", b""))
+
+
+def test_key_is_kept_for_its_owner_and_found_again(run: Run, tmp_path: Path) -> None:
+    program = """
+import json, os, stat
+from runpod_flash.core.credentials import check_and_migrate_legacy_credentials, get_api_key, save_api_key
+from runpod_flash.core.exceptions import RunpodAPIKeyError
+from runpod_flash.core.validation import validate_api_key, validate_api_key_with_context
+found = [get_api_key()]
+for check in (validate_api_key, lambda: validate_api_key_with_context("deploy")):
+    try:
+        check()
+    except RunpodAPIKeyError as error:
+        found.append("flash login" in str(error) and str(error).startswith("Cannot deploy: "))
+path = save_api_key("rpa_kept")
+found += [path == __import__("pathlib").Path.home() / ".runpod" / "config.toml", stat.S_IMODE(os.stat(path).st_mode)]
+found += [get_api_key(), validate_api_key(), check_and_migrate_legacy_credentials()]
+os.environ["RUNPOD_API_KEY"] = "rpa_other"
+print(json.dumps([*found, get_api_key()]))
+"""
+    answer = run(sys.executable, "-c", program, env={"HOME": str(tmp_path), "RUNPOD_API_KEY": ""})
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout) == [None, False, True, True, 0o600, "rpa_kept", "rpa_kept", False, "rpa_other"]
+
+
+def test_sessions_of_other_packages_carry_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from runpod_flash.core.utils import http
+
+    monkeypatch.setenv("RUNPOD_API_KEY", "rpa_key")
+    client = http.get_authenticated_httpx_client(timeout=3)
+    assert client.headers["Authorization"] == "Bearer rpa_key"
+    assert client.headers["User-Agent"].startswith(f"Runpod Flash/{runpod_flash.__version__} (Python ")
+    assert "Authorization" not in http.get_authenticated_httpx_client(api_key_override=None).headers
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(ModuleNotFoundError, match="run `pip install requests`"):
+        http.get_authenticated_requests_session()
+
+
+def test_own_function_of_a_deployed_worker_is_the_plain_one(project: MakeProject, run: Run) -> None:
+    root = project({"app.py": OLD_PROJECT["app.py"]}).root
+    program = "import app; print(app.Counter().add(1), hasattr(app.double, '__wrapped__'), app.health())"
+    variables = {"RUNPOD_ENDPOINT_ID": "e1", "FLASH_RESOURCE_NAME": "live-old-cpu-fb"}
+    answer = run(sys.executable, "-W", "ignore", "-c", program, cwd=root, env=variables)
+    assert answer.stdout.strip() == "11 True {'ok': True}", answer.stderr
+
+
+def test_secrets_are_taken_out_of_records() -> None:
+    import logging
+
+    from runpod_flash.logger import SensitiveDataFilter
+
+    def shown(message: str, *args: object) -> str:
+        record = logging.LogRecord("a", logging.INFO, "a.py", 1, message, args, None)
+        assert SensitiveDataFilter().filter(record)
+        return record.getMessage()
+
+    assert "secret1" not in shown("api_key=%s", "secret1")
+    assert "secret1" not in shown('{"api_key": "secret1", "HF_TOKEN": "secret1"}')
+    assert "abcd" not in shown("Authorization: Bearer abcd.efgh")
+    assert "rpa_ABCDEFGH" not in shown("%s", {"key": "rpa_ABCDEFGHIJ"})
+    assert shown("%d of %s", 3, "all") == "3 of all"

@@ -138,6 +138,33 @@ def test_resource_is_deployed_found_and_removed(platform: Platform, project: Mak
     }
 
 
+JOBS = """
+    import asyncio, json, os, warnings
+    warnings.simplefilter("ignore")
+    from runpod_flash.core.resources import ServerlessEndpoint
+
+    async def main() -> None:
+        resource = ServerlessEndpoint(name="own", imageName="mine:1")
+        resource.id = os.environ["ENDPOINT"]
+        done = [await resource.run({"input": {"value": 3}}), await resource.runsync({"input": {"value": 4}})]
+        print(json.dumps([[one.status, one.output, bool(one.id), type(one).__name__] for one in done]))
+
+    asyncio.run(main())
+    """
+
+
+def test_jobs_of_a_resource_end_as_models(
+    platform: Platform, official_endpoint: Callable[..., Any], project: MakeProject, run: Run
+) -> None:
+    root = project({"app.py": JOBS}).root
+    variables = {**platform.variables, "ENDPOINT": official_endpoint("sync").id}
+    answer = run(sys.executable, "app.py", cwd=root, env=variables, timeout=90)
+    assert answer.returncode == 0, answer.stderr
+    for status, output, has_id, kind in json.loads(answer.stdout):
+        assert (status, has_id, kind) == ("COMPLETED", True, "JobOutput")
+        assert output is not None
+
+
 def test_apps_are_managed(platform: Platform, project: MakeProject, run: Run) -> None:
     root = project({"app.py": APPS}).root
     answer = run(sys.executable, "app.py", cwd=root, env=platform.variables, timeout=90)

@@ -8,9 +8,9 @@ __all__ = [
     "Items",
     "JobItems",
     "WorkerLink",
+    "api_key",
     "app_name",
     "balanced_request",
-    "api_key",
     "bare_name",
     "call",
     "call_deployed",
@@ -21,8 +21,10 @@ __all__ = [
     "destination",
     "dump_text",
     "endpoint_ask",
+    "endpoint_input",
     "enum_table",
     "find_data_center",
+    "forget_endpoint",
     "forked",
     "gpu_ids",
     "hardware_tables",
@@ -30,19 +32,28 @@ __all__ = [
     "job_call",
     "job_result",
     "job_run",
-    "job_status",
-    "manage",
     "job_stream",
+    "job_status",
+    "json_adapter",
+    "list_adapter",
+    "live_call",
+    "live_ensure",
     "load_text",
+    "manage",
+    "migrate_api_key",
     "normalize_gpu_ids",
     "parameter_table",
     "parse_gpu_ids",
+    "provision",
     "read_dotenv",
+    "save_api_key",
+    "ship_source",
     "shutdown",
     "stream",
     "suggest",
     "unknown_data_center",
     "unknown_member",
+    "with_callees",
 ]
 
 @disjoint_base
@@ -138,9 +149,9 @@ def forget_endpoint(name: str) -> Any: ...
 def forked() -> None: ...
 def gpu_ids(choices: list[tuple[str, str]]) -> str: ...
 def hardware_tables() -> dict[str, list[list[str]]]: ...
-def job_status(endpoint: tuple[str, ...], job: str, timeout: float | None) -> Any: ...
-def manage(operation: str, arguments: str, progress: Callable[[int], Any] | None = None) -> Any: ...
 def load_text(text: str) -> Any: ...
+def manage(operation: str, arguments: str, progress: Callable[[int], Any] | None = None) -> Any: ...
+def migrate_api_key() -> bool: ...
 def job_ask(operation: str, endpoint: tuple[str, ...], job: str, timeout: float | None) -> Awaitable[Any]: ...
 def job_call(
     endpoint: tuple[str, ...], body: list[bytes], sizes: list[tuple[str, int]], timeout: float | None, cancel: bool
@@ -155,6 +166,7 @@ def parameter_table() -> list[tuple[str, str, str, str]]: ...
 def parse_gpu_ids(text: str) -> list[tuple[str, str]]: ...
 def provision(input: str) -> Any: ...
 def read_dotenv(folder: str) -> list[tuple[str, str]]: ...
+def save_api_key(key: str) -> str: ...
 def shutdown() -> None: ...
 def stream(
     endpoint: str,
@@ -168,3 +180,26 @@ def stream(
 def suggest(class_name: str, text: str) -> str | None: ...
 def unknown_data_center(text: str) -> str: ...
 def unknown_member(class_name: str, member: str) -> str: ...
+def json_adapter(name: str, method: str | None = None) -> str: ...
+def list_adapter(name: str, is_async: bool, method: str | None = None) -> tuple[str, str]: ...
+def live_call(
+    endpoint: str,
+    name: str,
+    head: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    timeout: float | None = None,
+) -> Awaitable[tuple[Any, str | None]]: ...
+def live_ensure(endpoint: EndpointBase, name: str, root: str, needs_key: bool) -> Awaitable[str]: ...
+def ship_source(
+    text: str,
+    file: str,
+    roots: list[str],
+    name: str,
+    line: int | None,
+    known: set[str],
+    endpoints: set[str],
+    also: set[str],
+) -> str: ...
+def with_callees(table: str, code: str) -> str: ...

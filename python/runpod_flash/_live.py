@@ -7,6 +7,7 @@ the objects: which value a name has, where a function was defined, which endpoin
 from __future__ import annotations
 
 import base64
+import functools
 import inspect
 import json
 import linecache
@@ -392,6 +393,16 @@ def _is_decorated(value: Any) -> bool:
 
 
 def _is_endpoint(value: Any) -> bool:
+    """Return whether a decorator of this name makes an endpoint: one, its class, or what returns one."""
+    if isinstance(value, functools.partial):
+        value = value.func
+    if isinstance(value, type):
+        return issubclass(value, _core.EndpointBase)
+    if isinstance(value, FunctionType):
+        if value.__module__ == "builtins" or hasattr(value, "__flash_endpoint__"):
+            return False
+        seen = (value.__globals__.get(name) for name in value.__code__.co_names)
+        return any(isinstance(one, type) and issubclass(one, _core.EndpointBase) for one in seen)
     return isinstance(value, _core.EndpointBase)
 
 

@@ -430,3 +430,11 @@ def _configuration_error(message: str, *, hint: str | None = None) -> Exception:
     from .errors import ConfigurationError
 
     return ConfigurationError(message, hint=hint)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "EndpointJob":
+        from ._job import EndpointJob
+
+        return EndpointJob
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

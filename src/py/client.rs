@@ -30,7 +30,7 @@ pub(super) fn client(py: Python<'_>) -> PyResult<Client> {
         Ok((urls, key))
     };
     let (urls, key) = make().map_err(|error| errors::runpod(py, &error))?;
-    let context = runtime::context()?;
+    let context = runtime::context(py)?;
     let mut cached = context.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some((known_urls, known_key, client)) = &*cached
         && *known_urls == urls

@@ -39,7 +39,7 @@ mod _core {
     #[pymodule_export]
     use super::control::manage;
     #[pymodule_export]
-    use super::credentials::api_key;
+    use super::credentials::{api_key, migrate_api_key, save_api_key};
     #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
@@ -55,7 +55,7 @@ mod _core {
         job_stream,
     };
     #[pymodule_export]
-    use super::live::{list_adapter, live_call, live_ensure, ship_source, with_callees};
+    use super::live::{json_adapter, list_adapter, live_call, live_ensure, ship_source, with_callees};
     #[pymodule_export]
     use super::live_provision::{endpoint_input, forget_endpoint, provision};
     #[pymodule_export]

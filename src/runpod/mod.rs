@@ -5,6 +5,7 @@
 
 pub(crate) mod answer;
 pub mod apps;
+pub mod backend;
 pub mod balanced;
 mod cancel;
 pub mod client;

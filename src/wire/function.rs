@@ -1,4 +1,4 @@
-//! The live protocol: FunctionRequest out, FunctionResponse back (`wire.md` 1.2, 1.3, 2.1).
+//! The live protocol: `FunctionRequest` out, `FunctionResponse` back (`wire.md` 1.2, 1.3, 2.1).
 
 use std::borrow::Cow;
 

@@ -14,6 +14,7 @@ def found(text: str) -> str:
         Path(home, ".runpod").mkdir()
         Path(home, ".runpod", "config.toml").write_text(text)
         environment = {**os.environ, "HOME": home}
+        environment.pop("RUNPOD_API_KEY", None)
         command = [sys.executable, "-c", SCRIPT]
         printed = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=True)
         return printed.stdout.strip()

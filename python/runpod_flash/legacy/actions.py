@@ -110,7 +110,7 @@ class Actions(DeployableResource):
         return Endpoint(id=self.id)
 
 
-async def _finished(job: "EndpointJob") -> JobOutput:
+async def _finished(job: "EndpointJob[Any]") -> JobOutput:
     await job.wait()
     data = dict(job._data)
     return JobOutput(

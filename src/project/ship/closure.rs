@@ -266,10 +266,7 @@ impl Closure<'_, '_> {
 
     fn value(&mut self, name: &str, is_required: bool) {
         let line = first_use(self.target, name)
-            .or_else(|| {
-                let unit = self.levels[0].units.binding(name).first().copied()?;
-                Some(self.levels[0].units.all[unit].stmt.start().to_usize())
-            })
+            .or_else(|| self.levels[0].units.all.iter().find_map(|unit| first_use(unit.stmt, name)))
             .unwrap_or_else(|| self.target.start().to_usize());
         let value = Value { name: name.to_owned(), line: line_of(self.request.text, line), is_required };
         self.values

@@ -229,10 +229,10 @@ pub(super) fn star_names(
     let mut names = BTreeSet::new();
     for unit in units.all.iter().filter(|unit| unit.kind == Kind::Star) {
         let Stmt::ImportFrom(node) = unit.stmt else { continue };
-        let named = node.module.as_ref().map_or("", ast::Identifier::as_str);
+        let module = node.module.as_ref().map_or("", ast::Identifier::as_str);
         let base = match (node.level, package) {
-            (0, _) | (_, None) => named.to_owned(),
-            (_, Some(package)) => format!("{package}.{named}"),
+            (0, _) | (_, None) => module.to_owned(),
+            (_, Some(package)) => format!("{package}.{module}"),
         };
         let path = base.trim_matches('.').replace('.', "/");
         for file in [format!("{path}.py"), format!("{path}/__init__.py")] {

@@ -131,10 +131,10 @@ impl<'r> Modules<'r> {
             let package = package_of(&file, &root);
             // A module may guard an import that leads nowhere; only what exists is taken.
             for import in found.modules {
-                _ = match self.note(&[import], package.as_deref(), &file) {
-                    Err(ShipError::Unresolved { .. }) => Ok(()),
-                    other => other,
-                }?;
+                match self.note(&[import], package.as_deref(), &file) {
+                    Ok(()) | Err(ShipError::Unresolved { .. }) => {}
+                    Err(other) => return Err(other),
+                }
             }
         }
         Ok((self.texts, self.callees))

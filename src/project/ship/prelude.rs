@@ -184,7 +184,7 @@ pub(super) const BUILTINS: &[&str] = &[
 pub struct CalleeRequest {
     /// Endpoint ID.
     pub endpoint: String,
-    /// JSON of the FunctionRequest without its arguments.
+    /// JSON of the `FunctionRequest` without its arguments.
     pub request: serde_json::Value,
     /// Whether its code calls endpoints itself.
     pub calls: bool,

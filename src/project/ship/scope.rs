@@ -227,7 +227,7 @@ impl Walker {
         }
         self.defaults(&node.parameters);
         self.type_parameters(node.type_params.as_deref(), |walker| {
-            for parameter in node.parameters.iter() {
+            for parameter in &*node.parameters {
                 if let Some(annotation) = parameter.annotation() {
                     walker.visit_annotation(annotation);
                 }

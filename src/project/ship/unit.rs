@@ -147,11 +147,14 @@ impl<'a> Unit<'a> {
         };
         let kind = match stmt {
             _ if is_future(stmt) => Kind::Future,
-            Stmt::Import(_) => Kind::Import,
             Stmt::ImportFrom(node) if node.names.iter().any(|alias| alias.name.as_str() == "*") => Kind::Star,
-            Stmt::ImportFrom(_) => Kind::Import,
-            Stmt::FunctionDef(node) if decorated(&node.decorator_list) => Kind::Endpoint,
-            Stmt::ClassDef(node) if decorated(&node.decorator_list) => Kind::Endpoint,
+            Stmt::Import(_) | Stmt::ImportFrom(_) => Kind::Import,
+            Stmt::FunctionDef(ast::StmtFunctionDef { decorator_list, .. })
+            | Stmt::ClassDef(ast::StmtClassDef { decorator_list, .. })
+                if decorated(decorator_list) =>
+            {
+                Kind::Endpoint
+            }
             Stmt::FunctionDef(_) => Kind::Function,
             Stmt::ClassDef(_) => Kind::Class,
             Stmt::If(node) if is_main_test(&node.test) => Kind::Main,
@@ -448,7 +451,7 @@ fn is_main_test(test: &Expr) -> bool {
     let Expr::Compare(node) = test else { return false };
     let is_name = |expr: &Expr| matches!(expr, Expr::Name(name) if name.id.as_str() == "__name__");
     let is_main =
-        |expr: &Expr| matches!(expr, Expr::StringLiteral(text) if text.value.to_str() == "__main__");
+        |expr: &Expr| matches!(expr, Expr::StringLiteral(word) if word.value.to_str() == "__main__");
     let sides = [&*node.left].into_iter().chain(node.comparators.iter());
     let (mut name, mut main) = (false, false);
     for side in sides {
