@@ -258,7 +258,7 @@ CALLS = """
 import asyncio
 from runpod_flash import Endpoint
 
-job = asyncio.run(Endpoint(id="our-plain").runsync({"wanted": ["pong"]}))
+job = asyncio.run(Endpoint(id="our-plain").runsync({"wanted": {"pong": 1}}))
 print(*job.output["echo"])
 """
 
