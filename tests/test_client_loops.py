@@ -16,7 +16,6 @@ import anyio
 import pytest
 import uvloop
 from platform_support import Platform, Scripted, until
-
 from runpod_flash import Endpoint, _core
 
 Make = Callable[..., Scripted]
@@ -76,10 +75,15 @@ def test_verb_is_what_run_create_task_gather_and_groups_take(platform: Platform)
     with pytest.raises(LookupError):
         asyncio.run(Endpoint(id="no-such-endpoint").get("/x"))
     with pytest.warns(RuntimeWarning, match="never awaited"):
-        Endpoint(id="x").get("/x")
-        gc.collect()
+        forget(Endpoint(id="x").get("/x"))
     with pytest.raises(TypeError, match="unexpected keyword argument 'header'"):
         Endpoint(id="x").get("/x", header={})
+
+
+def forget(verb: Any) -> None:
+    """Let go of a request that nobody awaits."""
+    del verb
+    gc.collect()
 
 
 def test_without_a_loop_the_error_says_what_to_do() -> None:
@@ -159,9 +163,9 @@ def test_ten_thousand_calls_cancelled_anywhere_leave_nothing(platform: Platform,
 
     async def one() -> None:
         kind = chance.random()
-        if kind < 0.04:  # A job that goes with its call.
+        if kind < 0.005:  # A job that goes with its call.
             await _core.call_deployed(where, [body], [], None)
-        elif kind < 0.1:
+        elif kind < 0.05:
             await _core.endpoint_ask("health", where, None)
         else:  # Ends without a request.
             items = _core.job_stream(where, "j", None)
@@ -186,12 +190,9 @@ def test_ten_thousand_calls_cancelled_anywhere_leave_nothing(platform: Platform,
 
     asyncio.run(main(1000))
     before = open_files(), threads()
-    import time; t=time.time()
     asyncio.run(main(10000))
-    print("MAIN", time.time()-t)
     # What was cancelled while it was sent is cancelled at Runpod afterwards.
     until(lambda: endpoint.health()["jobs"]["inQueue"] == 0, 30, "all jobs cancelled")
-    print("CANCELLED", time.time()-t)
 
     def is_released() -> bool:
         asyncio.run(several(1))  # Memory that other threads are done with is given back at the next call.
@@ -202,7 +203,6 @@ def test_ten_thousand_calls_cancelled_anywhere_leave_nothing(platform: Platform,
         return True
 
     until(is_released, 10, "the body to be released")
-    print("RELEASED", time.time()-t)
     # Connections are kept for a while, but not more than what goes on at once.
     assert open_files() <= before[0] + 100
     assert threads() <= before[1] + 2
@@ -324,5 +324,15 @@ def test_program_ends_as_it_should(
     endpoint = scripted(platform, workers={"min": 0, "max": 1})
     file = tmp_path / "program.py"
     file.write_text(PROGRAM.format(text))
-    done = run(sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", file, endpoint.id, env=platform.variables, timeout=40)
+    done = run(
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        "ignore::ResourceWarning",
+        file,
+        endpoint.id,
+        env=platform.variables,
+        timeout=40,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")

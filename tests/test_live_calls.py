@@ -105,7 +105,9 @@ def test_code_that_cannot_travel_is_refused_with_place_and_fix() -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     cell(11, "import threading\nlock = threading.Lock()\n", names)
     cell(12, "def f():\n    with lock:\n        return 1\n\nshort = lambda: 1\n", names)
-    with pytest.raises(errors.ShipmentError, match=r"/tmp/ipykernel_7/12.py:2: `lock` \(lock\) cannot travel") as refused:
+    with pytest.raises(
+        errors.ShipmentError, match=r"/tmp/ipykernel_7/12.py:2: `lock` \(lock\) cannot travel"
+    ) as refused:
         _live.shipped(names["f"])
     assert "inside the function" in (refused.value.hint or "")
     with pytest.raises(errors.ShipmentError, match="a lambda cannot travel"):
@@ -150,4 +152,3 @@ def test_failures_become_exceptions_of_their_own_class_where_it_is_known() -> No
     assert _live.failed("e", "antigravity.Fly", "x", "", None, None).__cause__ is None
     assert "antigravity" not in sys.modules
     assert _live.failed("e", "SystemExit", "1", "", None, None).__cause__ is None
-

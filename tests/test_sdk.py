@@ -444,7 +444,11 @@ def test_route_and_mode_mistakes_are_refused() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"id": "abc"}, {"name": "a", "image": "vllm/vllm:latest"}])
-def test_client_constructs_and_says_what_is_missing_at_a_call(arguments: dict[str, Any]) -> None:
+def test_client_constructs_and_says_what_is_missing_at_a_call(
+    arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     client = Endpoint(**arguments)
     mode = "id" if "id" in arguments else "image"
     assert client.is_client
@@ -453,13 +457,13 @@ def test_client_constructs_and_says_what_is_missing_at_a_call(arguments: dict[st
     with pytest.raises(TypeError, match=rf"Endpoint\({mode}=\.\.\.\) is a client, not a route decorator"):
         client.get("/x")(lambda: None)
     for call in (
-        client.post("/v1/completions", {"prompt": "x"}, timeout=3),
-        client.run({}),
-        client.runsync({}),
-        client.cancel("j"),
+        lambda: client.post("/v1/completions", {"prompt": "x"}, timeout=3),
+        lambda: client.run({}),
+        lambda: client.runsync({}),
+        lambda: client.cancel("j"),
     ):
-        with pytest.raises(FlashError, match="no Runpod API key found"):
-            asyncio.run(call)
+        with pytest.raises(FlashError, match="flash login"):
+            asyncio.run(call())
 
 
 def test_own_function_in_a_worker_is_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
