@@ -33,7 +33,6 @@ __all__ = [
     "job_result",
     "job_run",
     "job_stream",
-    "job_status",
     "json_adapter",
     "list_adapter",
     "live_call",

@@ -55,7 +55,7 @@ class RunpodError(FlashError):
     each is ``None`` where it is not known.
     """
 
-    endpoint: str | None = None
+    endpoint: str = ""
     job_id: str | None = None
     request_id: str | None = None
     request: Any = None
@@ -305,7 +305,7 @@ def runpod(
 ) -> RunpodError:
     """Make the exception of a request or job that failed; called by the core."""
     cls: type[RunpodError] = globals()[class_name]
-    error = _as_httpx(cls, status_code, request, body)(message, hint=hint)
+    error: RunpodError = _as_httpx(cls, status_code, request, body)(message, hint=hint)
     error.endpoint = endpoint or ""
     error.job_id = job_id
     error.request_id = request_id
