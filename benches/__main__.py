@@ -14,10 +14,11 @@ from pathlib import Path
 import cases
 import client
 import jobs
+import payload
 from figure import Bench, Figure
 from measure import Package, environment
 
-CASES = cases.CASES | jobs.CASES | client.CASES
+CASES = cases.CASES | jobs.CASES | client.CASES | payload.CASES
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -217,7 +217,7 @@ async def test_a_result_whose_class_is_not_here_says_so(server: Server) -> None:
     await server.seen.get()
     broken = pickle.dumps(bytes(2_000_000), 5)[:-1] + b"0cnot_there_at_all\nName\n."
     server.answer(job({"success": True, "result": base64.b64encode(broken).decode()}))
-    with pytest.raises(errors.FlashError, match="cannot be read here: No module named .not_there_at_all."):
+    with pytest.raises(errors.FlashError, match="cannot be read here: No module named"):
         await calling
 
 

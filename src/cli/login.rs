@@ -9,7 +9,7 @@ use crate::runpod::credentials::{self, ApiKey, Origin};
 use crate::runpod::credentials_file::{CredentialsFile, migrate};
 use crate::runpod::error::{ErrorKind, RunpodError};
 use crate::runpod::login;
-use crate::runpod::urls::Urls;
+use crate::runpod::urls::{self, Urls};
 
 /// Arguments of `flash login`.
 #[derive(Debug, clap::Args)]
@@ -72,6 +72,10 @@ async fn log_in(arguments: &LoginArgs, printer: Printer) -> Result<(), RunpodErr
             old.display(),
             file.path().display()
         ));
+    }
+    if let Some((file, names)) = urls::set_by_dotenv() {
+        let names = names.join(", ");
+        printer.message(&format!("where Runpod is was set by `{}` ({names}): keys go there", file.display()));
     }
     let before = credentials::find_key();
     if let Some(key) = &before {

@@ -24,7 +24,7 @@ use crate::runpod::urls::Urls;
 /// How often workers are counted while something is going on.
 const LOOK: Duration = Duration::from_secs(2);
 /// How long a request to remove endpoints may take before the run ends without it.
-const REMOVAL: Duration = Duration::from_mins(1);
+const REMOVAL: Duration = Duration::from_secs(30);
 
 /// Live endpoints of one run.
 pub(super) struct Cloud {
@@ -173,14 +173,14 @@ impl Cloud {
 
 /// Counts workers and what they cost, from the first call on.
 async fn watch(backend: Arc<LiveBackend>, console: Arc<Console>, max_cost: Option<f64>) {
-    let mut sent = backend.sent();
+    let mut calls = backend.sent();
     let mut spent = 0.0;
     let mut shown = String::new();
     let mut last = Instant::now();
     let mut rate = 0.0;
     let mut is_idle = true;
     loop {
-        if is_idle && sent.changed().await.is_err() {
+        if is_idle && calls.changed().await.is_err() {
             return;
         }
         if is_idle {
@@ -213,7 +213,7 @@ async fn watch(backend: Arc<LiveBackend>, console: Arc<Console>, max_cost: Optio
                 }
                 shown = text;
             }
-            is_idle = workers.iter().all(|(_, count)| *count == 0) && !sent.has_changed().unwrap_or(true);
+            is_idle = workers.iter().all(|(_, count)| *count == 0) && !calls.has_changed().unwrap_or(true);
         }
         if let Some(limit) = max_cost
             && spent >= limit
@@ -246,7 +246,9 @@ fn rates(workers: &[(&Tracked, u64)], rate: f64) -> String {
     if running.is_empty() {
         return String::new();
     }
-    format!("{}; ${rate:.2}/h now", running.join(", "))
+    let is_known = workers.iter().any(|(tracked, _)| tracked.price_per_hour.is_some());
+    let now = if is_known { format!("; ${rate:.2}/h now") } else { String::new() };
+    format!("{}{now}", running.join(", "))
 }
 
 async fn stop(backend: &LiveBackend, console: &Console, spent: f64, limit: f64) {

@@ -7,6 +7,7 @@ use crate::requirements::mode::DepsMode;
 
 /// Options of [`super::serve`].
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct DevOptions {
     /// Host name or address to listen on.
     pub host: String,

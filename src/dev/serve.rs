@@ -22,6 +22,7 @@ use super::startup;
 use super::targets::Targets;
 use super::watch::{Mode, Watch, worth_following};
 use crate::endpoint::EndpointKind;
+use crate::endpoint::target::parse_target;
 use crate::platform::store;
 use crate::platform::{Platform, PlatformOptions};
 use crate::project::variables::Variables;
@@ -44,6 +45,7 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`DevError`] says why nothing could be served; a run that was ended by a signal is no error.
 pub fn serve(options: DevOptions, host: HostPython, terminal: Box<dyn Terminal>) -> Result<(), DevError> {
+    parse_target(options.target.as_deref())?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
         .thread_name("flash-server")
@@ -132,9 +134,8 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
         Arc::clone(&console),
         variables,
         empty,
-        targets.clone(),
     )
-    .with_cloud(live);
+    .with_cloud(live.map(|live| (live, targets.clone())));
 
     let port = listeners.port;
     if options.port != 0 && port != options.port {

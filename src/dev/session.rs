@@ -62,8 +62,7 @@ pub(super) struct Session {
     told: HashSet<String>,
     has_told_of_gpu: bool,
     told_packages: HashSet<String>,
-    targets: Targets,
-    cloud: Option<Arc<LiveBackend>>,
+    cloud: Option<(Arc<LiveBackend>, Targets)>,
 }
 
 impl Session {
@@ -75,7 +74,6 @@ impl Session {
         console: Arc<Console>,
         variables: Variables,
         project: Arc<Project>,
-        targets: Targets,
     ) -> Self {
         Self {
             reader,
@@ -90,21 +88,20 @@ impl Session {
             told: HashSet::new(),
             has_told_of_gpu: false,
             told_packages: HashSet::new(),
-            targets,
             cloud: None,
         }
     }
 
     /// Has some endpoints on Runpod.
-    pub(super) fn with_cloud(self, cloud: Option<Arc<LiveBackend>>) -> Self {
+    pub(super) fn with_cloud(self, cloud: Option<(Arc<LiveBackend>, Targets)>) -> Self {
         Self { cloud, ..self }
     }
 
     /// Serves `project`, or the last good version of its broken parts.
     pub(super) fn load(&mut self, project: &Project) {
         let served = Arc::new(keep::last_good(&self.served, project));
-        if let Some(cloud) = &self.cloud {
-            Cloud::apply(cloud, &self.targets, &served, &self.variables);
+        if let Some((cloud, targets)) = &self.cloud {
+            Cloud::apply(cloud, targets, &served, &self.variables);
         }
         let here = self.on_this_machine(&served);
         let (specs, warnings) =
@@ -158,13 +155,11 @@ impl Session {
 
     /// The project without what runs on Runpod.
     fn on_this_machine(&self, project: &Arc<Project>) -> Arc<Project> {
-        if !self.targets.has_remote() {
-            return Arc::clone(project);
-        }
+        let Some((_, targets)) = &self.cloud else { return Arc::clone(project) };
         let mut here = Project::clone(project);
         for file in &mut here.files {
-            if file.endpoints.iter().any(|endpoint| self.targets.is_remote(&endpoint.name)) {
-                Arc::make_mut(file).endpoints.retain(|endpoint| !self.targets.is_remote(&endpoint.name));
+            if file.endpoints.iter().any(|endpoint| targets.is_remote(&endpoint.name)) {
+                Arc::make_mut(file).endpoints.retain(|endpoint| !targets.is_remote(&endpoint.name));
             }
         }
         Arc::new(here)

@@ -1,5 +1,6 @@
 //! `/v2/{endpoint}/…` of endpoints on Runpod: the routes of Runpod's own API, through the backend.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -76,7 +77,7 @@ pub(super) async fn answer(
                 .iter()
                 .map(|item| format!("{{\"output\":{}}}", String::from_utf8_lossy(item)))
                 .collect();
-            text.push_str(&format!(",\"stream\":[{}]}}", items.join(",")));
+            _ = write!(text, ",\"stream\":[{}]}}", items.join(","));
             return answer::text(StatusCode::OK, "application/json", text);
         }
         _ => return answer::not_found(),

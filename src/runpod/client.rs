@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Method, RequestBuilder, Url};
 use tokio::sync::Semaphore;
 
@@ -176,7 +178,7 @@ fn build(way: Way) -> Result<reqwest::Client, RunpodError> {
         .pool_idle_timeout(IDLE)
         .tcp_keepalive(IDLE);
     if way != Way::Remote {
-        builder = builder.no_proxy();
+        builder = builder.no_proxy().dns_resolver(Loopback);
     }
     if way == Way::Plain {
         let roots = rustls::RootCertStore::empty();
@@ -190,6 +192,17 @@ fn build(way: Way) -> Result<reqwest::Client, RunpodError> {
             "SSL_CERT_FILE and SSL_CERT_DIR say where certificates are; HTTPS_PROXY and NO_PROXY name proxies",
         )
     })
+}
+
+/// Names of this machine, without asking anybody: those below `localhost` are in no DNS.
+struct Loopback;
+
+impl Resolve for Loopback {
+    fn resolve(&self, _name: Name) -> Resolving {
+        let addresses =
+            [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
+        Box::pin(std::future::ready(Ok(Box::new(addresses.into_iter()) as Addrs)))
+    }
 }
 
 static RUNTIME: OnceLock<String> = OnceLock::new();

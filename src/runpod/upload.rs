@@ -28,7 +28,7 @@ const LARGEST: u64 = 1500 << 20;
 const PIECE: usize = 256 << 10;
 const ATTEMPTS: u32 = 3;
 /// How long an attempt may take, and the slowest line that it is meant for, in bytes per second.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_mins(10);
 const SLOWEST: u64 = 256 << 10;
 
 /// Returns the size of a file that can be an artifact.
@@ -41,7 +41,7 @@ pub(super) fn check(artifact: &Path) -> Result<u64, RunpodError> {
         return Err(refuse(format!("`{shown}` is not a file")));
     }
     let name = artifact.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    if !name.ends_with(".tar.gz") && !name.ends_with(".tgz") {
+    if ![".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end)) {
         return Err(refuse(format!("`{shown}` is no artifact: its name must end in .tar.gz or .tgz")));
     }
     if meta.len() > LARGEST {

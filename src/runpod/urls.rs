@@ -2,10 +2,15 @@
 
 use std::env;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use reqwest::Url;
 
 use super::error::{ErrorKind, RunpodError};
+use crate::project::dotenv;
+
+const VARIABLES: [&str; 4] =
+    ["RUNPOD_API_BASE_URL", "RUNPOD_ENDPOINT_BASE_URL", "RUNPOD_CONSOLE_URL", "RUNPOD_HAPI_URL"];
 
 /// Addresses of Runpod's APIs, read from the environment at the time of the call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -94,6 +99,19 @@ fn parse(name: &str, value: &str, default: &str) -> Result<String, RunpodError> 
             .with_hint("use https; plain http is for addresses of this machine, such as `flash platform`"));
     }
     Ok(value.to_owned())
+}
+
+/// Returns the nearest `.env` and the variables of URLs that it sets, where it does: whoever wrote it
+/// decides where the key goes.
+pub fn set_by_dotenv() -> Option<(PathBuf, Vec<String>)> {
+    let file = dotenv::nearest(&env::current_dir().ok()?)?;
+    let is_in_use = |name: &str, value: &str| env::var(name).is_ok_and(|used| used == value);
+    let names: Vec<String> = dotenv::read(&file)
+        .into_iter()
+        .filter(|(name, value)| VARIABLES.contains(&name.as_str()) && is_in_use(name, value))
+        .map(|(name, _)| name)
+        .collect();
+    (!names.is_empty()).then_some((file, names))
 }
 
 /// Whether a URL's host is this machine.

@@ -131,8 +131,11 @@ pub(super) fn report(error: &RunpodError) -> ErrorReport {
         ErrorKind::JobCancelled => Failure::Cancelled,
         ErrorKind::NotFound | ErrorKind::JobNotFound => Failure::NotFound,
         ErrorKind::Shipment | ErrorKind::Configuration => Failure::Load,
-        ErrorKind::Provisioning | ErrorKind::Authentication | ErrorKind::RateLimited => Failure::Environment,
-        ErrorKind::Unavailable | ErrorKind::Connection => Failure::Environment,
+        ErrorKind::Provisioning
+        | ErrorKind::Authentication
+        | ErrorKind::RateLimited
+        | ErrorKind::Unavailable
+        | ErrorKind::Connection => Failure::Environment,
         ErrorKind::InvalidRequest | ErrorKind::PayloadTooLarge => Failure::InvalidInput,
         ErrorKind::Malformed => Failure::Internal,
     };
@@ -208,7 +211,7 @@ pub(super) fn with_options(payload: Payload, fields: &[(String, String)]) -> Pay
     if let Some(Part::Text(last)) = parts.last_mut() {
         *last = last.slice(..last.len().saturating_sub(1));
     }
-    let text: String = fields.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
-    parts.push(Part::Text(format!("{text}}}").into()));
+    let texts: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    parts.push(Part::Text(format!(",{}}}", texts.join(",")).into()));
     Payload::new(parts, payload.sizes().to_vec())
 }

@@ -344,7 +344,9 @@ impl Backend for LiveBackend {
     fn cancel<'a>(&'a self, endpoint: &'a str, job: &'a str) -> BoxFuture<'a, Option<JobView>> {
         Box::pin(async move {
             let options = CallOptions { timeout: Some(Duration::from_secs(30)), ..CallOptions::default() };
-            self.ask(endpoint, job, |id| async move { self.client.cancel(&id, job, &options).await }).await
+            let asking =
+                self.ask(endpoint, job, |id| async move { self.client.cancel(&id, job, &options).await });
+            Box::pin(asking).await
         })
     }
 

@@ -1,6 +1,8 @@
 //! Requests for routes of load-balanced endpoints: live workers take `/execute` alone, so the
 //! route's function is called with what path, query and body say.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde_bytes::ByteBuf;
 use serde_json::{Map, Value, json};
@@ -86,8 +88,7 @@ fn detail(text: impl Into<Value>) -> Bytes {
 
 /// The parameters in a path, `None` where it does not fit.
 fn matched(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
-    let decode =
-        |text: &str| urlencoding::decode(text).map_or_else(|_| text.to_owned(), |text| text.into_owned());
+    let decode = |text: &str| urlencoding::decode(text).map_or_else(|_| text.to_owned(), Cow::into_owned);
     let mut parameters = Vec::new();
     let mut rest = path.trim_start_matches('/').split('/');
     for part in pattern.trim_start_matches('/').split('/') {
@@ -112,7 +113,7 @@ fn matched(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
 fn query(text: &str) -> impl Iterator<Item = (String, String)> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");
-        urlencoding::decode(&text).map_or_else(|_| text.clone(), |decoded| decoded.into_owned())
+        urlencoding::decode(&text).map_or_else(|_| text.clone(), Cow::into_owned)
     };
     text.split('&')
         .filter(|pair| !pair.is_empty())

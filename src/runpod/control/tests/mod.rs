@@ -186,6 +186,35 @@ async fn removal_that_fails_counts_where_the_endpoint_is_gone() {
 }
 
 #[tokio::test]
+async fn create_sends_what_1_21_sends() {
+    let sent = json!({ "name": "live-demo", "type": "QB", "template": { "name": "t", "imageName": "runpod/flash:py3.12-latest",
+        "containerDiskInGb": 64, "dockerArgs": "", "env": [{ "key": "A", "value": "1" }], "ports": "",
+        "startScript": "", "containerRegistryAuthId": "", "advancedStart": false, "config": {} },
+        "gpuIds": "ADA_24", "gpuCount": 1, "workersMin": 0, "workersMax": 1, "workersPFBTarget": 0, "idleTimeout": 60,
+        "executionTimeoutMs": 0, "scalerType": "QUEUE_DELAY", "scalerValue": 4, "flashBootType": "FLASHBOOT",
+        "locations": "US-CA-2", "allowedCudaVersions": "", "minCudaVersion": "12.8" });
+    let answer = json!({ "data": { "saveEndpoint": { "id": "ep1", "type": "NEW", "aiKey": "k" } } });
+    let server = Script::start(vec![Answer::json(&answer)]).await;
+    let plane = plane("graphql", &server.url);
+    let mut input: EndpointInput = serde_json::from_value(sent.clone()).expect("an input");
+    plane.create_endpoint(&input).await.expect("made, whatever its type");
+    input.needs_key = true;
+    plane.create_endpoint(&input).await.expect("made");
+    let requests = server.requests();
+    let (first, second) = (requests[0].json(), requests[1].json());
+    assert!(
+        first["query"]
+            .as_str()
+            .expect("a query")
+            .starts_with("mutation saveEndpoint($input: EndpointInput!)")
+    );
+    assert_eq!(first["variables"]["input"], sent);
+    let env = &second["variables"]["input"]["template"]["env"];
+    assert_eq!(env, &json!([{ "key": "A", "value": "1" }, { "key": "RUNPOD_API_KEY", "value": KEY }]));
+    assert!(!format!("{input:?}").contains("SECRET"), "the key is in no input");
+}
+
+#[tokio::test]
 async fn update_of_1_21_keeps_runpods_variables_and_drops_the_key_that_nobody_named() {
     let live = json!({ "data": { "podTemplate": { "id": "t1", "imageName": "image:1", "containerDiskInGb": 64,
         "dockerArgs": "", "name": "old", "readme": "hello", "env": [
@@ -204,7 +233,7 @@ async fn update_of_1_21_keeps_runpods_variables_and_drops_the_key_that_nobody_na
     let plane = plane("graphql", &server.url);
     plane.update_endpoint(&existing, &input(), Some(&before)).await.expect("updated");
     let requests = server.requests();
-    let bodies: Vec<Value> = requests.iter().map(|request| request.json()).collect();
+    let bodies: Vec<Value> = requests.iter().map(server::Request::json).collect();
     assert!(bodies[0]["query"].as_str().expect("a query").starts_with("query getTemplate("));
     let endpoint = &bodies[1]["variables"]["input"];
     assert_eq!((&endpoint["id"], &endpoint["templateId"]), (&json!("ep1"), &json!("t1")));
