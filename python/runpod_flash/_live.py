@@ -207,8 +207,8 @@ def shipped(target: Any, endpoint: Endpoint | None = None, homes: Iterable[type]
     Raises `ShipmentError` where something cannot travel.
     """
     classes = frozenset(homes)
+    key: Any = (target, classes)
     try:
-        key = (target, classes)
         known = _cache.get(key)
     except TypeError:  # Not hashable.
         key = known = None
@@ -564,7 +564,7 @@ def failed(
 def _again(path: str, message: str) -> BaseException | None:
     """Make an exception of a class that is known here; nothing is imported for it."""
     module, _, name = path.rpartition(".")
-    found = sys.modules.get(module or "builtins")
+    found: Any = sys.modules.get(module or "builtins")
     for part in name.split("."):
         found = getattr(found, part, None)
     if not module and found is None:

@@ -55,7 +55,7 @@ class RunpodError(FlashError):
     each is ``None`` where it is not known.
     """
 
-    endpoint: str | None = None
+    endpoint: str = ""
     job_id: str | None = None
     request_id: str | None = None
     request: Any = None
