@@ -32,8 +32,8 @@ __all__ = [
     "job_call",
     "job_result",
     "job_run",
-    "job_stream",
     "job_status",
+    "job_stream",
     "json_adapter",
     "list_adapter",
     "live_call",
@@ -190,8 +190,6 @@ def live_call(
     kwargs: dict[str, Any],
     constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
     timeout: float | None = None,
-) -> Any: ...
-def live_ensure(endpoint: EndpointBase, name: str, root: str, needs_key: bool) -> Any: ...
 ) -> Awaitable[tuple[Any, str | None]]: ...
 def live_ensure(endpoint: EndpointBase, name: str, root: str, needs_key: bool) -> Awaitable[str]: ...
 def ship_source(
