@@ -32,7 +32,6 @@ __all__ = [
     "job_call",
     "job_result",
     "job_run",
-    "job_status",
     "job_stream",
     "json_adapter",
     "list_adapter",
