@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from runpod_flash import _live
+
 from tests.ship_programs import PROGRAMS
 
 BARE = """
@@ -47,10 +47,10 @@ json.dump(ended, sys.stdout)
 
 def programs() -> dict[str, tuple[dict[str, str], str]]:
     found = {}
-    for part in re.split(r"^# (?=\w[^\n]*$)(?<=\n\n# )", "\n\n" + PROGRAMS, flags=re.M)[1:]:
+    for part in re.split(r"^# (?=\w[^\n]*$)(?<=\n\n# )", "\n\n" + PROGRAMS, flags=re.MULTILINE)[1:]:
         name, _, text = part.partition("\n")
         text, _, check = text.partition("#> ")
-        files = re.split(r"^#== (.*)\n", text, flags=re.M)
+        files = re.split(r"^#== (.*)\n", text, flags=re.MULTILINE)
         texts = {"app.py": files[0]} | dict(zip(files[1::2], files[2::2], strict=True))
         found[name] = (texts, check.strip())
     return found
@@ -69,7 +69,8 @@ def load(root: Path, texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> 
         file.write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(str(root))
     spec = importlib.util.spec_from_file_location("app", root / "app.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "app", module)
     spec.loader.exec_module(module)

@@ -202,6 +202,7 @@ def shipped(target: Any, endpoint: Endpoint | None = None, homes: Iterable[type]
     Raises `ShipmentError` where something cannot travel.
     """
     classes = frozenset(homes)
+    key: Any
     try:
         key = (target, classes)
         known = _cache.get(key)
@@ -404,7 +405,7 @@ def _is_endpoint(value: Any) -> bool:
 def _has_source(value: Any) -> bool:
     if not isinstance(value, (FunctionType, type)) or getattr(value, "__name__", "") == "<lambda>":
         return False
-    if isinstance(value, type) and value.__module__ in ("builtins",):
+    if isinstance(value, type) and value.__module__ == "builtins":
         return False
     module = sys.modules.get(value.__module__ or "")
     if getattr(module, value.__name__, None) is value and value.__module__ != "__main__":
@@ -559,7 +560,7 @@ def failed(
 def _again(path: str, message: str) -> BaseException | None:
     """Make an exception of a class that is known here; nothing is imported for it."""
     module, _, name = path.rpartition(".")
-    found = sys.modules.get(module or "builtins")
+    found: Any = sys.modules.get(module or "builtins")
     for part in name.split("."):
         found = getattr(found, part, None)
     if not module and found is None:

@@ -14,6 +14,7 @@ import traceback
 from typing import Any
 
 import cloudpickle
+
 import runpod
 
 
@@ -33,7 +34,11 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
         try:
             with contextlib.redirect_stdout(printed):
                 result = await asyncio.to_thread(execute, request)
-            return {"success": True, "result": base64.b64encode(cloudpickle.dumps(result)).decode(), "stdout": printed.getvalue()}
+            return {
+                "success": True,
+                "result": base64.b64encode(cloudpickle.dumps(result)).decode(),
+                "stdout": printed.getvalue(),
+            }
         except Exception as error:
             text = f"{error}\n{traceback.format_exc()}"
             return {"success": False, "result": None, "error": text, "stdout": printed.getvalue()}
