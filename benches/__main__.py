@@ -12,11 +12,13 @@ import tempfile
 from pathlib import Path
 
 import cases
+import client
 import jobs
+import payload
 from figure import Bench, Figure
 from measure import Package, environment
 
-CASES = cases.CASES | jobs.CASES
+CASES = cases.CASES | jobs.CASES | client.CASES | payload.CASES
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

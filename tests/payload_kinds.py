@@ -14,9 +14,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.rec  # as its classes say; else cloudpickle sends them by value
 
 #: Items that make an array large: its memory is pinned, and what numpy would copy goes another way.
-LARGE = 70_001
+LARGE = 40_001
+#: A live function that makes the values itself, says how those that arrived differ, and sends them back.
+ECHO = """
+def echo(**values):
+    from payload_kinds import made, difference
+    return {kind: (difference(made(kind), value), value) for kind, value in values.items()}
+"""
 
 
 def _numbers(count: int = LARGE, dtype: str = "<f8") -> Any:
@@ -43,7 +50,7 @@ def _memmap_strided() -> Any:
     return _memmap()[::2, 1::2]
 
 
-def _structured(count: int = LARGE) -> Any:
+def _structured(count: int = 10_001) -> Any:
     dtype = np.dtype([("id", ">u2"), ("at", "M8[ms]"), ("position", "<f4", (3,)), ("name", "S5")], align=True)
     array = np.zeros(count, dtype)
     array["id"] = np.arange(count) % 65_536
@@ -118,7 +125,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "array reversed": lambda: _numbers()[::-1],
     "array of one column": lambda: _numbers(3 * LARGE).reshape(LARGE, 3)[:, 1],
     "array broadcast": lambda: np.broadcast_to(_numbers(300), (300, 300)),
-    "array bytes strided": lambda: _numbers(3 * 300_000, "u1")[::3],
+    "array bytes strided": lambda: _numbers(900_000, "u1")[::3],
     "array 24-byte items strided": lambda: _numbers(6 * LARGE).view("V24")[::2],
     "array of no size": lambda: np.zeros((3, 0, 2), ">i4"),
     "array of no axes": lambda: np.array(2.5),
@@ -130,12 +137,12 @@ KINDS: dict[str, Callable[[], Any]] = {
     "array bool": lambda: _numbers(8 * LARGE) > 5000,
     "array complex": lambda: _numbers(dtype="c16"),
     "array text": lambda: _numbers(dtype="U7"),
-    "array float16": lambda: _numbers(4 * LARGE, "f2"),
+    "array float16": lambda: _numbers(200_000, "f2"),
     "array datetime": lambda: _numbers(dtype="M8[us]"),
     "array datetime Fortran": lambda: np.asfortranarray(_numbers(300 * 300, "M8[s]").reshape(300, 300)),
     "array timedelta strided": lambda: _numbers(2 * LARGE, "m8[s]")[1::2],
     "array structured": _structured,
-    "array structured strided": lambda: _structured(2 * LARGE)[::2],
+    "array structured strided": lambda: _structured(20_001)[::2],
     "array structured small": lambda: _structured(5),
     "array one field": lambda: _structured()["position"],
     "array memmap": _memmap,
@@ -161,6 +168,18 @@ KINDS: dict[str, Callable[[], Any]] = {
     "arrow table": _table,
     "arrow buffer": _arrow_buffer,
 }
+
+
+def groups(count: int) -> list[list[str]]:
+    """Return all kinds in so many groups."""
+    return [list(KINDS)[number::count] for number in range(count)]
+
+
+def made(kind: str) -> Any:
+    """Make the value of a kind as it is after a way through stock cloudpickle."""
+    import cloudpickle
+
+    return cloudpickle.loads(cloudpickle.dumps(KINDS[kind]()))
 
 
 def difference(left: Any, right: Any) -> str | None:

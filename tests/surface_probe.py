@@ -322,7 +322,7 @@ def describe_class(key: str, value: type, found: dict[str, Any]) -> None:
         with contextlib.suppress(TypeError, ValueError):
             found[f"{key} constructor"] = signature(value)
     decorators = getattr(value, "__pydantic_decorators__", None)
-    inner = {name for kind in vars(decorators).values() for name in kind} if decorators is not None else set()
+    inner = {name for kind in type(decorators).__slots__ for name in getattr(decorators, kind)} if decorators else set()
     for name in dir(value):
         if name.startswith("_") or name in inner or (is_model(value) and name in dir(inspect.getmro(value)[-2])):
             continue

@@ -76,7 +76,7 @@ def test_project_without_endpoints_shows_how_to_write_one(flash, tmp_path) -> No
 
 
 def test_target_that_cannot_be_followed_is_an_error(flash, tmp_path) -> None:
-    done = flash("run", cwd=tmp_path, env={"FLASH_TARGET": "runpod"})
+    done = flash("run", cwd=tmp_path, env={"FLASH_TARGET": "moon"})
     assert done.returncode == 1
     assert "FLASH_TARGET" in done.stderr
 

@@ -8,6 +8,7 @@ them all; *worker* imports it as the worker of each of its endpoints does; *mani
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platform_support import Platform, platform_process
 from support import FLASH, Server
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
@@ -23,6 +25,9 @@ pytestmark = pytest.mark.xdist_group("programs")
 
 #: Programs whose `main` is run as a script: all that have one.
 SCRIPTS = sorted(path.stem for path in PROGRAMS.glob("p*.py") if "async def main" in path.read_text())
+
+#: Clients of programs that are deployed: they need a key.
+CLIENTS = {"p26_client", "p27_client_routes"}
 
 #: Queue-based calls by program: function, input, output. The same ones go over HTTP and to the plain function.
 CALLS: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
@@ -54,6 +59,7 @@ CALLS: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
             [1, 2, 3, 4, 5, 6, "e", "a", "f", "n"],
         ),
     ],
+    "p30_remote": [("on_gpu", {"x": 1}, 2), ("on_cpu", {"x": 1}, 3)],
     "p33_introspection": [("function", {"a": 1}, "1x")],
 }
 
@@ -61,10 +67,9 @@ CALLS: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
 WORKER_CALLS: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
     "p11_env": [("environment", {}, {"HF_TOKEN": "from-dotenv", "MODE": "test"})],
     "p23_stacked": [("outer", {"x": 1}, 24), ("inner", {"x": 1, "times": 3}, 6)],
-    "p24_class": [
-        ("multiply", {"x": 2}, 6),
-        ("predict", {"x": 2.0, "scale": 3.0}, 6.0),
-    ],
+    "p24_class": [("multiply", {"x": 2}, 6), ("add", {"x": 2.0}, 6.0)],
+    "p24_constructor": [("predict", {"x": 2.0, "scale": 3.0}, 6.0)],
+    "p31_remote_class": [("generate", {"prompt": "cat"}, "oil: cat")],
     "p25d_orchestrator": [("classify", {"text": "a b c"}, {"label": "long"})],
 }
 
@@ -94,6 +99,7 @@ ROUTES: dict[str, list[tuple[str, str, dict[str, Any], Any]]] = {
         ("POST", "/summarize", {"json": {"text": "abcd", "max_length": 3}}, {"summary": "abc"}),
         ("POST", "/login", {"json": {"api_key": "abc"}}, {"length": 3}),
     ],
+    "p30_remote": [("POST", "/x", {"json": {"x": 2}}, {"x": 2})],
 }
 
 ALL_GPUS = (
@@ -159,6 +165,10 @@ BUILT: dict[str, dict[str, dict[str, Any]]] = {
     },
     "p16_volume_gpu": {"p16-gpu": {"networkVolumes": [SHARED], "is_load_balanced": False}},
     "p16_volume_api": {"p16-api": {"networkVolumes": [SHARED], "is_load_balanced": True}},
+    "p30_remote": {
+        "p30-gpu": {"gpuIds": "ADA_24", "workersMax": 3, "dependencies": ["requests"]},
+        "p30-api": {"is_load_balanced": True},
+    },
     "p19_gpu_routes": {"p19": {"is_load_balanced": True, "workersMin": 1, "dependencies": ["numpy"]}},
 }
 
@@ -178,6 +188,10 @@ def environment_of_programs(session_environment: Mapping[str, str]) -> dict[str,
     return {**session_environment, "FLASH_DEPS": "none"}
 
 
+def local_programs() -> list[str]:
+    return [name for name in SCRIPTS if name not in CLIENTS]
+
+
 def run_programs(mode: str, folder: Path, environment: Mapping[str, str], programs: Mapping[str, Any]) -> Any:
     command = [sys.executable, "run_programs.py", mode, json.dumps(programs)]
     ended = subprocess.run(
@@ -190,7 +204,38 @@ def run_programs(mode: str, folder: Path, environment: Mapping[str, str], progra
 @pytest.fixture(scope="module")
 def scripts(folder: Path, environment_of_programs: Mapping[str, str]) -> Any:
     """How each program ended, run as a script without a key, and what was printed."""
-    return run_programs("script", folder, environment_of_programs, dict.fromkeys(SCRIPTS, ()))
+    return run_programs("script", folder, environment_of_programs, dict.fromkeys(local_programs(), ()))
+
+
+@pytest.fixture(scope="module")
+def bare(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs without dependencies, which workers on Runpod would install."""
+    root = tmp_path_factory.mktemp("bare") / "programs"
+    shutil.copytree(folder, root, ignore=shutil.ignore_patterns(".flash", "__pycache__"))
+    for path in root.glob("p*.py"):
+        path.write_text(re.sub(r"\bdependencies=\[[^]]*\]", "dependencies=[]", path.read_text()))
+    return root
+
+
+@pytest.fixture(scope="module")
+def runpod(bare: Path, environment_of_programs: Mapping[str, str]) -> Iterator[Platform]:
+    """Runpod on this machine, with the programs as a deployed app."""
+    with platform_process(environment_of_programs, "--app", bare, "--no-rate-limits") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def lives(bare: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
+    """How each program ended, run as a script that provisions and ships its functions."""
+    environment = {**environment_of_programs, **runpod.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
+    return run_programs("script", bare, environment, dict.fromkeys(local_programs(), ()))
+
+
+@pytest.fixture(scope="module")
+def deployeds(bare: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
+    """How each program ended, run as a script with a key: as a client of the deployed app."""
+    environment = {**environment_of_programs, **runpod.variables}
+    return run_programs("script", bare, environment, dict.fromkeys(SCRIPTS, ()))
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +243,12 @@ def workers(folder: Path, environment_of_programs: Mapping[str, str], tmp_path_f
     """How the import of each program by its own workers ended, and what was printed."""
     apart = tmp_path_factory.mktemp("worker") / "app"  # Where no server has written.
     shutil.copytree(folder, apart, ignore=shutil.ignore_patterns(".flash", "__pycache__"))
-    return run_programs("worker", apart, environment_of_programs, {name: CALLS.get(name, ()) for name in SCRIPTS})
+    return run_programs(
+        "worker",
+        apart,
+        environment_of_programs,
+        {name: CALLS.get(name, ()) for name in SCRIPTS if name != "p00_readme"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -225,8 +275,12 @@ def contexts() -> list[Any]:
     for program in sorted(path.stem for path in PROGRAMS.glob("p*.py")):
         number, _, title = program.removeprefix("p").partition("_")
         applies = {
-            "script": program in SCRIPTS,
-            "worker": program in SCRIPTS,
+            "script": program in SCRIPTS and program not in CLIENTS,
+            "live": program in SCRIPTS and program not in CLIENTS,
+            # Deployed, the arguments are refused with a reason; `_deployed.py` has that.
+            "deployed": program in SCRIPTS and program != "p24_constructor",
+            # An unguarded call ends the load of a module in a real worker; here it would be made.
+            "worker": program in SCRIPTS and program != "p00_readme",
             "dev": program in CALLS or program in WORKER_CALLS or program in ROUTES,
             "manifest": program in BUILT,
         }
@@ -238,7 +292,7 @@ def contexts() -> list[Any]:
 
 @pytest.mark.parametrize(("program", "context"), contexts())
 def test_program(request: pytest.FixtureRequest, program: str, context: str) -> None:
-    if context in {"script", "worker"}:
+    if context in {"script", "live", "deployed", "worker"}:
         ended, printed = request.getfixturevalue(f"{context}s")
         assert program in ended, printed[-4000:]
         assert ended[program] is None, f"{ended[program]}\n{printed[-4000:]}"

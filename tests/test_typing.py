@@ -17,7 +17,6 @@ from support import FLASH
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
-WRONG = HERE / "typing" / "wrong.py"
 #: Folders of the layout; each is a root that modules are imported from, as when its programs run.
 ROOTS = ("examples", "project", "typing")
 
@@ -36,10 +35,13 @@ def layout(tmp_path_factory: pytest.TempPathFactory, session_environment: dict[s
 
 
 def expected(checker: str) -> Findings:
-    """Return what the comments in `wrong.py` say about a checker."""
-    lines = WRONG.read_text().splitlines()
-    marked = ((number, re.search(rf"# .*\b{checker}: (\S+)", line)) for number, line in enumerate(lines, 1))
-    return {("typing/wrong.py", number, found[1]) for number, found in marked if found}
+    """Return what the comments say about a checker."""
+    return {
+        (f"typing/{path.name}", number, found[1])
+        for path in (HERE / "typing").glob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if (found := re.search(rf"# .*\b{checker}: (\S+)", line))
+    }
 
 
 def run(*command: str | Path, cwd: Path) -> str:

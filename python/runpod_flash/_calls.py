@@ -5,7 +5,6 @@ Loaded at the first call, not at import: a call needs ``inspect`` and an event l
 
 from __future__ import annotations
 
-import atexit
 import inspect
 import os
 import threading
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .endpoint import Endpoint
-
-# What runs is stopped before the interpreter takes its threads down.
-atexit.register(_core.shutdown)
 
 _signatures: dict[Any, inspect.Signature | None] = {}
 _declared_count = -1

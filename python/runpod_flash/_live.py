@@ -170,6 +170,11 @@ def _generators(cls: type) -> dict[str, bool]:
 
 async def _provision(endpoint: Endpoint, needs_key: bool) -> str:
     """Return the ID of the endpoint, which is made where it is missing."""
+    resource = getattr(endpoint, "resource", None)
+    if resource is not None:  # Of `@remote`: it says more than the endpoint can, an image of one's own.
+        from .legacy import cloud
+
+        return await cloud.provision(resource, needs_key=needs_key)
     place: str = await _core.live_ensure(endpoint, endpoint.name or "", os.getcwd(), needs_key)
     return place
 

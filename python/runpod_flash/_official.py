@@ -141,7 +141,8 @@ def spec(full_name: str) -> ModuleSpec | None:
     if name not in MODULES:
         return None
     is_package = any(other.startswith(f"{name}.") for other in MODULES)
-    return ModuleSpec(full_name, _Loader(), origin=f"{_PACKAGE}._official", is_package=is_package)
+    loader: Any = _Loader()
+    return ModuleSpec(full_name, loader, origin=f"{_PACKAGE}._official", is_package=is_package)
 
 
 def names_of(name: str) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,6 +78,35 @@ class RemoteGeneratorFunction(Protocol, Generic[P, T, L_co]):
         ...
 
 
+class QueueDecorator(Protocol):
+    """What ``remote(...)`` gives for a queue-based resource: as ``Endpoint.__call__``."""
+
+    @overload
+    def __call__(self, func_or_class: type[C]) -> type[C]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(
+        self, func_or_class: Callable[P, Coroutine[Any, Any, T]]
+    ) -> RemoteFunction[P, T, Coroutine[Any, Any, T]]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, func_or_class: Callable[P, AsyncIterator[T]]
+    ) -> RemoteGeneratorFunction[P, T, AsyncIterator[T]]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, func_or_class: Callable[P, Iterator[T]]
+    ) -> RemoteGeneratorFunction[P, T, Iterator[T]]: ...
+    @overload
+    def __call__(self, func_or_class: Callable[P, T]) -> RemoteFunction[P, T, T]: ...
+
+
+class KeepingDecorator(Protocol):
+    """What ``remote(...)`` gives for a route, or with ``local=True``: the function stays what it is."""
+
+    def __call__(self, function: F) -> F:
+        """Mark the function."""
+        ...
+
+
 __all__ = [
     "AsyncIterator",
     "C",
@@ -85,7 +114,10 @@ __all__ = [
     "Coroutine",
     "Generation",
     "Iterator",
+    "KeepingDecorator",
+    "Mapping",
     "P",
+    "QueueDecorator",
     "RemoteFunction",
     "RemoteGeneratorFunction",
     "T",

@@ -18,18 +18,23 @@ if TYPE_CHECKING:
         PodTemplate,
         ServerlessScalerType,
     )
+    from ._job import BlockingEndpoint, EndpointJob
     from ._typing import (
         AsyncIterator,
         C,
         Callable,
         Coroutine,
         Iterator,
+        Mapping,
         P,
         RemoteFunction,
         RemoteGeneratorFunction,
         T,
         Verb,
     )
+
+#: What a request of a client may say beside its path and data.
+_REQUEST_OPTIONS = frozenset({"headers", "params", "timeout"})
 
 #: Endpoints of this process in the order of their declaration, by their object's identity.
 declared: list[Endpoint] = []
@@ -102,6 +107,7 @@ class Endpoint(_core.EndpointBase):
         self._targets: dict[str, tuple[Any, Any]] = {}
         self._cached_resource_config: Any = None
         self._endpoint_url: str | None = None
+        self._endpoint_id: str | None = None
 
     @property
     def is_load_balanced(self) -> bool:
@@ -203,20 +209,124 @@ class Endpoint(_core.EndpointBase):
         """Register a ``PATCH`` route; on a client, send a request."""
         return self._verb("PATCH", path, data, kwargs)
 
-    async def run(self, input_data: Any, *, webhook: str | None = None) -> Any:
-        """Submit a job to the endpoint that this client stands for."""
-        self._client_only("run")
-        raise _unavailable(self)
+    async def run(
+        self,
+        input_data: Any,
+        *,
+        webhook: str | None = None,
+        policy: Mapping[str, Any] | None = None,
+        s3_config: Mapping[str, Any] | None = None,
+    ) -> EndpointJob[Any]:
+        """Submit a job and return it, not waiting for its end.
 
-    async def runsync(self, input_data: Any, timeout: float = 60.0) -> Any:
-        """Submit a job to the endpoint that this client stands for, and wait for it."""
-        self._client_only("runsync")
-        raise _unavailable(self)
+        Args:
+            input_data: The input. A dict that has ``input`` and else only ``webhook``, ``policy`` or
+                ``s3Config`` is taken as the whole body of the request.
+            webhook: URL that Runpod tells of the end.
+            policy: ``executionTimeout``, ``ttl`` (both in milliseconds), ``lowPriority``.
+            s3_config: Credentials and bucket for results, given to the worker.
 
-    async def cancel(self, job_id: str) -> Any:
-        """Cancel a job of the endpoint that this client stands for."""
-        self._client_only("cancel")
-        raise _unavailable(self)
+        """
+        from . import _client
+
+        where, (body, sizes) = await self._submitting("run", input_data, webhook, policy, s3_config)
+        return _client.job(await _core.job_run(where, body, sizes, 60.0), self)
+
+    async def runsync(
+        self,
+        input_data: Any,
+        timeout: float | None = 60.0,
+        *,
+        webhook: str | None = None,
+        policy: Mapping[str, Any] | None = None,
+        s3_config: Mapping[str, Any] | None = None,
+    ) -> EndpointJob[Any]:
+        """Submit a job and return it when it has ended, however it ended.
+
+        Args:
+            input_data: The input, as for :meth:`run`.
+            timeout: Seconds to wait; ``None`` waits as long as it takes.
+            webhook: URL that Runpod tells of the end.
+            policy: As for :meth:`run`.
+            s3_config: As for :meth:`run`.
+
+        Raises:
+            DeadlineExceededError: It has not ended in time; ``job_id`` says which job goes on.
+
+        """
+        from . import _client
+
+        where, (body, sizes) = await self._submitting("runsync", input_data, webhook, policy, s3_config)
+        return _client.job(await _core.job_call(where, body, sizes, timeout, False), self)
+
+    async def status(self, job_id: str) -> EndpointJob[Any]:
+        """Return a job of the endpoint in its present state."""
+        return await self._about_job("status", job_id)
+
+    async def cancel(self, job_id: str) -> EndpointJob[Any]:
+        """Cancel a job of the endpoint."""
+        return await self._about_job("cancel", job_id)
+
+    async def retry(self, job_id: str) -> EndpointJob[Any]:
+        """Queue a job that failed or timed out once more, with the same ID and input."""
+        return await self._about_job("retry", job_id)
+
+    async def purge_queue(self) -> Any:
+        """Drop what waits in the endpoint's queue; return Runpod's answer."""
+        return await self._about_endpoint("purge_queue")
+
+    async def health(self) -> Any:
+        """Return the endpoint's counters of jobs and workers."""
+        return await self._about_endpoint("health")
+
+    async def requests(self) -> Any:
+        """Return the endpoint's latest jobs."""
+        return await self._about_endpoint("requests")
+
+    async def stream(self, job_or_input: Any) -> AsyncIterator[Any]:
+        """Yield what a job sends while it runs: an ``EndpointJob``, a job's ID, or the input of a new one."""
+        from . import _client
+        from ._job import EndpointJob
+
+        self._client_only("stream")
+        if isinstance(job_or_input, EndpointJob):
+            job = job_or_input
+        elif isinstance(job_or_input, str):
+            job = _client.job({"id": job_or_input}, self)
+        else:
+            job = await self.run(job_or_input)
+        async for item in job.stream():
+            yield item
+
+    @property
+    def blocking(self) -> BlockingEndpoint:
+        """The same client for code without an event loop: ``endpoint.blocking.runsync(...)``."""
+        from ._job import BlockingEndpoint
+
+        self._client_only("blocking")
+        return BlockingEndpoint(self)
+
+    async def _submitting(self, method: str, *options: Any) -> Any:
+        from . import _client
+
+        self._client_only(method)
+        body = _client.body(*options)
+        return await _client.reference(self), body
+
+    async def _about_job(self, operation: str, job_id: str) -> EndpointJob[Any]:
+        from . import _client
+
+        self._client_only(operation)
+        timeout = 30.0 if operation == "status" else 60.0
+        answer = await _core.job_ask(operation, await _client.reference(self), job_id, timeout)
+        answer.setdefault("id", job_id)
+        return _client.job(answer, self)
+
+    async def _about_endpoint(self, operation: str) -> Any:
+        from . import _client
+
+        self._client_only(operation)
+        return await _core.endpoint_ask(operation, await _client.reference(self), 60.0)
 
     def _client_only(self, method: str) -> None:
         if not self.is_client:
@@ -229,6 +339,9 @@ class Endpoint(_core.EndpointBase):
         found: Any  # Each is the half of a Verb that its mode uses.
         if self.is_client:
             argument = "id" if self.id is not None else "image"
+            for unknown in kwargs.keys() - _REQUEST_OPTIONS:
+                known = ", ".join(sorted(_REQUEST_OPTIONS))
+                raise TypeError(f"{method.lower()}() got an unexpected keyword argument {unknown!r}; it takes {known}")
             found = ClientRequest(self._client_request(method, path, data, **kwargs), method, path, argument)
         elif data is not None or kwargs:
             raise TypeError(
@@ -241,7 +354,9 @@ class Endpoint(_core.EndpointBase):
         return verb
 
     async def _client_request(self, method: str, path: str, data: Any = None, **kwargs: Any) -> Any:
-        raise _unavailable(self)
+        from . import _client
+
+        return await _client.request(self, method, path, data, **kwargs)
 
     def _route(self, method: str, path: str) -> Callable[[Any], Any]:
         if self.name is None:
@@ -317,11 +432,9 @@ def _configuration_error(message: str, *, hint: str | None = None) -> Exception:
     return ConfigurationError(message, hint=hint)
 
 
-def _unavailable(endpoint: Endpoint) -> Exception:
-    from .errors import UnavailableError
+def __getattr__(name: str) -> Any:
+    if name == "EndpointJob":
+        from ._job import EndpointJob
 
-    what = f"id={endpoint.id!r}" if endpoint.id is not None else f"image={endpoint.image!r}"
-    return UnavailableError(
-        f"Endpoint({what}) stands for an endpoint on Runpod, which this release cannot call yet",
-        hint="endpoints of your own code run on this machine: decorate a function and await it",
-    )
+        return EndpointJob
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

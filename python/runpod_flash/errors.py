@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, cast
 
 
 class FlashError(Exception):
@@ -16,7 +16,8 @@ class FlashError(Exception):
     hint: str | None = None
 
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
-        super().__init__(message)
+        # Not `super()`: a class of httpx beside it would ask for more.
+        Exception.__init__(self, message)
         self.hint = hint
 
     def __str__(self) -> str:
@@ -107,7 +108,7 @@ class ConnectionFailedError(RunpodError, ConnectionError):
     """There was no connection, or it broke."""
 
 
-class DeadlineExceededError(RunpodError, TimeoutError):
+class DeadlineExceededError(RunpodError, TimeoutError, RuntimeError):
     """The time that the caller gave has passed; the job, if there is one, goes on."""
 
 
@@ -125,6 +126,10 @@ class ProvisioningError(RunpodError, RuntimeError):
 
 class SerializationError(FlashRuntimeError):
     """A value cannot be sent or read; the name is 1.21's."""
+
+
+class ArgumentEncodingError(SerializationError, TypeError, ValueError):
+    """An argument has no form in JSON, which jobs and calls of deployed endpoints carry; nothing was sent."""
 
 
 class PayloadTooLargeError(RunpodError, SerializationError, ValueError):
@@ -331,12 +336,12 @@ def _as_httpx(cls: type[RunpodError], status: int | None, request: str | None, b
     method, _, url = (request or "GET http://unknown").partition(" ")
 
     def make(message: str, *, hint: str | None) -> RunpodError:
-        error = made.__new__(made, message)
+        error: Any = made.__new__(made, message)
         FlashError.__init__(error, message, hint=hint)
         error._request = httpx.Request(method, url or "http://unknown")
         error.response = httpx.Response(status, text=body or "", request=error._request)
         error.request = error._request
-        return error
+        return cast("RunpodError", error)
 
     return make
 
@@ -351,15 +356,16 @@ def _reduce_plain(self: FlashError) -> tuple[Any, ...]:
 
 
 def _of_builtin(error_type: str | None, message: str) -> BaseException | None:
-    """Return the remote exception where its class is one of Python's own, or one that is loaded here."""
-    if not error_type:
-        return None
-    module, _, name = error_type.rpartition(".")
-    owner = sys.modules.get(module or "builtins")
-    cls = getattr(owner, name, None)
+    """Return the remote exception where its class is one of Python's own, or of a module that is loaded here."""
+    module, _, name = (error_type or "").rpartition(".")
+    return rebuilt(getattr(sys.modules.get(module or "builtins"), name, None), error_type or "", message)
+
+
+def rebuilt(cls: Any, error_type: str, message: str) -> BaseException | None:
+    """Make the remote exception again; ``None`` where ``cls`` is no exception or takes no single text."""
     if not (isinstance(cls, type) and issubclass(cls, Exception)):
         return None
-    text = message.removeprefix(f"{error_type}: ").removeprefix(f"{name}: ")
+    text = message.partition(f"{error_type}: ")[2] or message
     try:
         return cls(text)
     except Exception:  # Its constructor wants something else; the text says what it was.

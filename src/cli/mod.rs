@@ -3,6 +3,7 @@
 //! Holds no business logic.
 
 mod init;
+mod login;
 mod manifest;
 mod platform;
 mod platform_env;
@@ -43,6 +44,8 @@ enum Command {
     /// Serve the project on this machine, with API docs and reload.
     #[command(visible_alias = "dev")]
     Run(run::RunArgs),
+    /// Get an API key in the browser, and keep it for this user.
+    Login(login::LoginArgs),
     /// Print or write the project's manifest.
     Manifest(manifest::ManifestArgs),
     /// Serve Runpod's APIs on this machine, for official clients and workers.
@@ -50,7 +53,7 @@ enum Command {
 }
 
 /// Commands of the official 1.21 that this version does not have yet.
-const LATER: [&str; 7] = ["build", "deploy", "login", "undeploy", "env", "app", "update"];
+const LATER: [&str; 6] = ["build", "deploy", "undeploy", "env", "app", "update"];
 
 /// How a command ended, as the process's exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +92,7 @@ pub fn main<E>(
     Ok(match cli.command {
         Command::Init(arguments) => init::init(&arguments, printer),
         Command::Run(arguments) => run::run(&arguments, &host()?, printer),
+        Command::Login(arguments) => login::login(&arguments, printer),
         Command::Manifest(arguments) => manifest::manifest(&arguments, &host()?, printer),
         Command::Platform(arguments) => platform::platform(*arguments, host, printer)?,
     })

@@ -32,6 +32,17 @@ impl Printer {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 
+    /// Asks the person at the terminal; `None` where there is none, or the answer never comes.
+    pub fn ask(self, question: &str) -> Option<String> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return None;
+        }
+        let _ = write!(io::stderr().lock(), "{question}");
+        let mut answer = String::new();
+        let length = io::stdin().read_line(&mut answer).ok()?;
+        (length > 0).then_some(answer)
+    }
+
     /// Writes `error: …` to stderr.
     pub fn error(self, text: &str) {
         let label = if self.color { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{ExitStatus, Printer};
-use crate::dev::{self, DevError, DevOptions, Terminal};
+use crate::dev::{self, Asked, DevError, DevOptions, Terminal};
 use crate::requirements::HostPython;
 use crate::requirements::mode::{DepsMode, UnknownMode};
 
@@ -48,6 +48,18 @@ pub(super) struct RunArgs {
     /// Keep jobs in this folder; without it they go with the run.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Run all functions on this machine.
+    #[arg(long, conflicts_with = "remote")]
+    local: bool,
+    /// Run these endpoints on Runpod, or all of them; their workers cost money while they run.
+    #[arg(long, value_name = "ENDPOINT", num_args = 0..)]
+    remote: Option<Vec<String>>,
+    /// Stop all workers on Runpod when this run has cost so many US dollars.
+    #[arg(long, value_name = "USD", value_parser = parse_cost)]
+    max_cost: Option<f64>,
+    /// Remove live endpoints that a killed run left, without asking.
+    #[arg(long)]
+    clean: bool,
     /// Compare times of files instead of waiting for notifications.
     #[arg(long)]
     poll: bool,
@@ -55,6 +67,12 @@ pub(super) struct RunArgs {
 
 fn parse_mode(text: &str) -> Result<DepsMode, UnknownMode> {
     text.parse()
+}
+
+fn parse_cost(text: &str) -> Result<f64, String> {
+    let cost =
+        text.trim_start_matches('$').parse::<f64>().ok().filter(|cost| cost.is_finite() && *cost > 0.0);
+    cost.ok_or_else(|| "write a number of US dollars above 0, such as 0.50".to_owned())
 }
 
 /// Runs `flash run`.
@@ -70,6 +88,13 @@ pub(super) fn run(arguments: &RunArgs, host: &HostPython, printer: Printer) -> E
         token: std::env::var("FLASH_TOKEN").ok(),
         state: arguments.state.clone(),
         target: std::env::var("FLASH_TARGET").ok(),
+        asked: match &arguments.remote {
+            _ if arguments.local => Asked::Local,
+            Some(names) => Asked::Remote(names.clone()),
+            None => Asked::Nothing,
+        },
+        max_cost: arguments.max_cost,
+        clean: arguments.clean,
     };
     match dev::serve(options, host.clone(), Box::new(printer)) {
         Ok(()) => ExitStatus::Success,
@@ -88,5 +113,9 @@ impl Terminal for Printer {
 
     fn has_color(&self) -> bool {
         Self::has_color(*self)
+    }
+
+    fn ask(&self, question: &str) -> Option<String> {
+        Printer::ask(*self, question)
     }
 }

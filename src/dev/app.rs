@@ -23,10 +23,11 @@ use super::body::RequestBody;
 use super::console::{Console, RequestLog};
 use super::describe::Descriptions;
 use super::table::{Found, Table, Target, method_name};
-use super::{answer, openapi, pages, queue};
+use super::{answer, openapi, pages, queue, v2};
 use crate::endpoint::EndpointKind;
 use crate::platform::balance::frames;
 use crate::project::Project;
+use crate::runpod::backend::LiveBackend;
 use crate::server::Answer;
 use crate::server::guard::{Guard, request_host};
 use crate::wire::job::error_text;
@@ -51,6 +52,8 @@ pub(super) struct App {
     console: Arc<Console>,
     snapshot: ArcSwap<Snapshot>,
     in_flight: Arc<AtomicUsize>,
+    /// Endpoints on Runpod, where there are some.
+    cloud: Option<Arc<LiveBackend>>,
 }
 
 impl std::fmt::Debug for App {
@@ -80,7 +83,21 @@ impl App {
         project: Arc<Project>,
     ) -> Self {
         let snapshot = ArcSwap::from_pointee(Snapshot { table: Table::new(project), problems: Vec::new() });
-        Self { backend, platform, descriptions, guard, console, snapshot, in_flight: Arc::default() }
+        Self {
+            backend,
+            platform,
+            descriptions,
+            guard,
+            console,
+            snapshot,
+            in_flight: Arc::default(),
+            cloud: None,
+        }
+    }
+
+    /// Has some endpoints on Runpod.
+    pub(super) fn with_cloud(self, cloud: Option<Arc<LiveBackend>>) -> Self {
+        Self { cloud, ..self }
     }
 
     /// Serves another state of the project from the next request on. `problems` are its located
@@ -163,6 +180,16 @@ impl App {
         }
         if let Some(response) = self.own(&snapshot, &parts, path, log).await {
             return response;
+        }
+        if let Some((name, rest)) = v2::parse(path)
+            && self.cloud.as_ref().is_some_and(|cloud| cloud.has(name))
+            && let Some(endpoint) = snapshot.table.declared(name)
+        {
+            let body = match read_body(body).await {
+                Ok(body) => body,
+                Err(refusal) => return *refusal,
+            };
+            return v2::answer(self.backend.as_ref(), endpoint, rest, &parts, body).await;
         }
         if path.starts_with("/v2/") {
             return self.to_platform(Request::from_parts(parts, Body::new(body))).await;

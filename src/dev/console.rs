@@ -19,6 +19,11 @@ pub trait Terminal: Send + Sync + 'static {
     fn line(&self, text: &str);
     /// Whether colour may be used.
     fn has_color(&self) -> bool;
+    /// Asks a person; `None` where nobody is there.
+    fn ask(&self, question: &str) -> Option<String> {
+        let _ = question;
+        None
+    }
 }
 
 /// The console of one server.
@@ -54,6 +59,11 @@ impl Console {
     /// Whether colour may be used.
     pub(super) fn has_color(&self) -> bool {
         self.terminal.has_color()
+    }
+
+    /// Asks a person; `None` where nobody is there.
+    pub(super) fn ask(&self, question: &str) -> Option<String> {
+        self.terminal.ask(question)
     }
 
     /// Paints text where colour may be used.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::endpoint::target::TargetError;
 use crate::platform::error::StateError;
+use crate::runpod::RunpodError;
 use crate::server::ServerError;
 
 /// Why `flash run` stopped before it served anything.
@@ -31,6 +32,9 @@ pub enum DevError {
     /// `FLASH_TARGET` cannot be followed.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// Runpod cannot be used.
+    #[error(transparent)]
+    Runpod(#[from] RunpodError),
     /// There is nothing to serve; the terminal has been told how to change that.
     #[error("no endpoints found")]
     NoEndpoints,
@@ -43,6 +47,7 @@ impl DevError {
             Self::Server(error) => Some(error.hint()),
             Self::State(error) => error.hint(),
             Self::Target(error) => Some(error.hint().to_owned()),
+            Self::Runpod(error) => error.hint.clone(),
             Self::Root { .. } | Self::Runtime(_) | Self::NoEndpoints => None,
         }
     }

@@ -6,6 +6,7 @@
 mod answer;
 mod app;
 mod body;
+mod cloud;
 mod console;
 mod describe;
 mod error;
@@ -16,12 +17,15 @@ mod options;
 mod pages;
 mod pattern;
 mod queue;
+mod router;
 mod serve;
 mod session;
 mod startup;
 mod table;
+mod targets;
 #[cfg(test)]
 mod tests;
+mod v2;
 mod watch;
 
 pub use console::Terminal;
@@ -29,3 +33,4 @@ pub use error::DevError;
 pub use observer::Teller;
 pub use options::DevOptions;
 pub use serve::serve;
+pub use targets::Asked;

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::targets::Asked;
 use crate::requirements::mode::DepsMode;
 
 /// Options of [`super::serve`].
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct DevOptions {
     /// Host name or address to listen on.
     pub host: String,
@@ -27,4 +29,10 @@ pub struct DevOptions {
     pub state: Option<PathBuf>,
     /// `FLASH_TARGET`.
     pub target: Option<String>,
+    /// Which endpoints run on Runpod, as far as the command line says it.
+    pub asked: Asked,
+    /// What workers on Runpod may cost in this run, in US dollars.
+    pub max_cost: Option<f64>,
+    /// Whether endpoints that a killed run left are removed without asking.
+    pub clean: bool,
 }

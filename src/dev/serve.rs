@@ -10,13 +10,16 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use super::app::App;
+use super::cloud::Cloud;
 use super::console::{Console, Terminal};
 use super::describe::{Describe, Descriptions};
 use super::error::DevError;
 use super::observer::Teller;
 use super::options::DevOptions;
+use super::router::Router;
 use super::session::Session;
 use super::startup;
+use super::targets::Targets;
 use super::watch::{Mode, Watch, worth_following};
 use crate::endpoint::EndpointKind;
 use crate::endpoint::target::parse_target;
@@ -25,6 +28,8 @@ use crate::platform::{Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader, Severity};
 use crate::requirements::{Environments, HostPython};
+use crate::runpod::credentials;
+use crate::runpod::live::{Store, Tracked};
 use crate::server::guard::{Guard, host_name, new_token};
 use crate::server::listen;
 use crate::server::signals::Signals;
@@ -75,6 +80,31 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
         return Err(DevError::NoEndpoints);
     }
 
+    let store = Store::new(&root);
+    let has_key = credentials::find_key().is_some();
+    let targets = Targets::decide(&options.asked, options.target.as_deref(), has_key, &store, &console)?;
+    targets.check(&project)?;
+    let empty = Arc::new(Project { files: Vec::new(), ..Project::clone(&project) });
+    // What a killed run left may cost money, wherever this one runs its functions.
+    let has_left = has_key && store.load()?.endpoints.iter().any(Tracked::is_left_behind);
+    let cloud = if targets.has_remote() || has_left {
+        match Cloud::start(&root, options.max_cost, &console, &empty).await {
+            Ok(cloud) => Some(cloud),
+            Err(error) if targets.has_remote() => return Err(error),
+            Err(error) => {
+                console
+                    .warn(&format!("a killed run left endpoints on Runpod, which cannot be asked: {error}"));
+                None
+            }
+        }
+    } else {
+        None
+    };
+    if let Some(cloud) = &cloud {
+        cloud.offer_leftovers(options.clean).await?;
+    }
+    let live = cloud.as_ref().map(|cloud| Arc::clone(&cloud.backend));
+
     let token = listeners
         .is_public()
         .then(|| options.token.filter(|token| !token.trim().is_empty()).unwrap_or_else(new_token));
@@ -83,15 +113,17 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
         served_hosts: &[],
         token: token.clone(),
     };
-    let empty = Arc::new(Project { files: Vec::new(), ..Project::clone(&project) });
-    let app = Arc::new(App::new(
-        Arc::clone(&platform) as Arc<dyn Backend>,
+    let router: Arc<dyn Backend> = Arc::new(Router { here: Arc::clone(&platform) as _, cloud: live.clone() });
+    platform.send_calls_through(Arc::downgrade(&router));
+    let app = App::new(
+        router,
         platform.router(),
         Descriptions::new(Arc::clone(&platform) as Arc<dyn Describe>, teller.changes.subscribe()),
         guard,
         Arc::clone(&console),
         Arc::clone(&empty),
-    ));
+    );
+    let app = Arc::new(app.with_cloud(live.clone()));
     let environments = Environments::new(host, options.deps, teller as _);
     let variables = Variables::read(&root);
     let mut session = Session::new(
@@ -102,7 +134,8 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
         Arc::clone(&console),
         variables,
         empty,
-    );
+    )
+    .with_cloud(live.map(|live| (live, targets.clone())));
 
     let port = listeners.port;
     if options.port != 0 && port != options.port {
@@ -115,10 +148,14 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     let (stop, stopping) = watch::channel(false);
     session.load(&project);
     let serving = tokio::spawn(listen::serve(listeners, Arc::clone(&app) as _, stopping));
-    let target = startup::target_line(startup::has_key());
-    app.with_table(|table| startup::print(&console, table, &address, target, token.as_deref()));
+    let lines = targets.lines(&project);
+    app.with_table(|table| startup::print(&console, table, &address, &lines, token.as_deref()));
+    if let Some(cloud) = cloud.as_ref().filter(|_| targets.has_remote()) {
+        cloud.announce(options.max_cost);
+    }
     if options.start_workers {
-        start_workers(&console, &platform, &project);
+        let (there, here) = startup::served(&project).partition(|name| targets.is_remote(name));
+        start_workers(&console, &platform, here, cloud.as_ref(), there);
     }
     let follow = follow.map(|follow| follow.hand_to(session, &console));
 
@@ -136,14 +173,30 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     }
     // Nobody listens where the server has already ended.
     let _ = stop.send(true);
+    let mut serving = serving;
     let drained = async {
+        if let Some(cloud) = &cloud {
+            // What runs on Runpod may finish as well.
+            let _ = tokio::time::timeout(GRACE, &mut serving).await;
+            cloud.end().await;
+        }
         platform.shutdown(GRACE).await;
         // A client that does not read its answer must not keep the server.
-        let _ = tokio::time::timeout(LAST_BYTES, serving).await;
+        if !serving.is_finished() {
+            let _ = tokio::time::timeout(LAST_BYTES, serving).await;
+        }
     };
     tokio::select! {
         () = drained => {}
-        () = signals.next() => platform.shutdown(Duration::ZERO).await,
+        () = signals.next() => {
+            platform.shutdown(Duration::ZERO).await;
+            if let Some(cloud) = &cloud {
+                tokio::select! {
+                    () = cloud.end() => {}
+                    () = signals.next() => console.warn("live endpoints may be left: the next `flash run` offers them"),
+                }
+            }
+        }
     }
     if let Some(state) = &state {
         state.store.close();
@@ -179,10 +232,21 @@ fn host_or_domain(name: &str) -> String {
     if name.starts_with('.') { name.to_ascii_lowercase() } else { host_name(name) }
 }
 
-fn start_workers(console: &Console, platform: &Platform, project: &Project) {
-    console.note("nothing to provision on this machine; starting workers now");
-    for endpoint in project.files.iter().flat_map(|file| &file.endpoints) {
-        platform.warm(&endpoint.name);
+fn start_workers(
+    console: &Console,
+    platform: &Platform,
+    here: Vec<String>,
+    cloud: Option<&Cloud>,
+    there: Vec<String>,
+) {
+    if !here.is_empty() {
+        console.note("nothing to provision on this machine; starting workers now");
+    }
+    for name in here {
+        platform.warm(&name);
+    }
+    if let Some(cloud) = cloud {
+        cloud.make_all(there);
     }
 }
 

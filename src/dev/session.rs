@@ -9,15 +9,18 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::app::App;
+use super::cloud::Cloud;
 use super::console::{Console, duration_text};
 use super::keep;
 use super::startup::{gpu_endpoints, has_gpu};
+use super::targets::Targets;
 use crate::platform::{Platform, app};
 use crate::project::diagnostic::render;
 use crate::project::variables::Variables;
 use crate::project::{DeclaredEndpoint, Diagnostic, Project, Reader};
 use crate::requirements::system::check_system;
 use crate::requirements::{EnvironmentState, Environments};
+use crate::runpod::backend::LiveBackend;
 
 /// Declared packages of an endpoint, and how far their environment is.
 type Prepared = (Vec<String>, Vec<String>, watch::Receiver<EnvironmentState>);
@@ -59,6 +62,7 @@ pub(super) struct Session {
     told: HashSet<String>,
     has_told_of_gpu: bool,
     told_packages: HashSet<String>,
+    cloud: Option<(Arc<LiveBackend>, Targets)>,
 }
 
 impl Session {
@@ -84,14 +88,24 @@ impl Session {
             told: HashSet::new(),
             has_told_of_gpu: false,
             told_packages: HashSet::new(),
+            cloud: None,
         }
+    }
+
+    /// Has some endpoints on Runpod.
+    pub(super) fn with_cloud(self, cloud: Option<(Arc<LiveBackend>, Targets)>) -> Self {
+        Self { cloud, ..self }
     }
 
     /// Serves `project`, or the last good version of its broken parts.
     pub(super) fn load(&mut self, project: &Project) {
         let served = Arc::new(keep::last_good(&self.served, project));
+        if let Some((cloud, targets)) = &self.cloud {
+            Cloud::apply(cloud, targets, &served, &self.variables);
+        }
+        let here = self.on_this_machine(&served);
         let (specs, warnings) =
-            app::build(&served, &self.variables, |endpoint| self.prepare(endpoint, &served));
+            app::build(&here, &self.variables, |endpoint| self.prepare(endpoint, &served));
         // Endpoints first: a route must not lead to one that is not there yet.
         self.platform.apply(specs);
         let problems = keep::errors(project).map(|error| render(error, project, false)).collect();
@@ -137,6 +151,18 @@ impl Session {
             }
         }
         self.console.note(&format!("{line}  ({})", duration_text(began.elapsed())));
+    }
+
+    /// The project without what runs on Runpod.
+    fn on_this_machine(&self, project: &Arc<Project>) -> Arc<Project> {
+        let Some((_, targets)) = &self.cloud else { return Arc::clone(project) };
+        let mut here = Project::clone(project);
+        for file in &mut here.files {
+            if file.endpoints.iter().any(|endpoint| targets.is_remote(&endpoint.name)) {
+                Arc::make_mut(file).endpoints.retain(|endpoint| !targets.is_remote(&endpoint.name));
+            }
+        }
+        Arc::new(here)
     }
 
     fn routes(&self) -> BTreeSet<String> {
@@ -191,7 +217,8 @@ impl Session {
     }
 
     fn tell_of_gpu(&mut self) {
-        let names = gpu_endpoints(&self.served);
+        let here = self.on_this_machine(&self.served);
+        let names = gpu_endpoints(&here);
         if self.has_told_of_gpu || names.is_empty() || has_gpu() {
             return;
         }
@@ -203,7 +230,8 @@ impl Session {
     /// Asking the package manager takes its time, so it is done beside the server.
     fn tell_of_packages(&mut self) {
         let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
-        for endpoint in self.served.files.iter().flat_map(|file| &file.endpoints) {
+        let here = self.on_this_machine(&self.served);
+        for endpoint in here.files.iter().flat_map(|file| &file.endpoints) {
             let names: Vec<String> = endpoint.config.system_dependencies.clone();
             let key = format!("{} {}", endpoint.name, names.join(" "));
             if !names.is_empty() && self.told_packages.insert(key) {

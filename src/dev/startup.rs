@@ -76,10 +76,18 @@ pub(super) fn table_lines(table: &Table, console: &Console) -> Vec<String> {
 }
 
 /// Prints the block that says where the server is and what it serves.
-pub(super) fn print(console: &Console, table: &Table, address: &str, target: &str, token: Option<&str>) {
+pub(super) fn print(
+    console: &Console,
+    table: &Table,
+    address: &str,
+    targets: &[String],
+    token: Option<&str>,
+) {
     console.line("");
     console.done(&format!("{}  {}", console.paint(BOLD, "flash run"), console.paint(CYAN, address)));
-    console.note(&format!("target  {target}"));
+    for (index, target) in targets.iter().enumerate() {
+        console.note(&format!("{}  {target}", if index == 0 { "target" } else { "      " }));
+    }
     let lines = table_lines(table, console);
     if !lines.is_empty() {
         console.line("");
@@ -99,15 +107,6 @@ pub(super) fn print(console: &Console, table: &Table, address: &str, target: &st
     console.line(&format!("  {}  {docs}", console.paint(DIM, "docs")));
     console.line(&format!("  {}  ctrl+c", console.paint(DIM, "stop")));
     console.line("");
-}
-
-/// Why functions run on this machine, in one line.
-pub(super) fn target_line(has_key: bool) -> &'static str {
-    if has_key {
-        "this machine; a Runpod key was found and is not used: this version runs functions here only"
-    } else {
-        "this machine, no account needed: no Runpod key was found"
-    }
 }
 
 /// Names of the endpoints that ask for a GPU.
@@ -130,18 +129,8 @@ pub(super) fn has_gpu() -> bool {
         .any(|device| std::path::Path::new(device).exists())
 }
 
-/// Whether a Runpod key is there, in the environment or in Runpod's own file; it is not read out.
-pub(super) fn has_key() -> bool {
-    let in_environment = std::env::var("RUNPOD_API_KEY").is_ok_and(|key| !key.trim().is_empty());
-    let in_file = || {
-        let file = dirs::home_dir()?.join(".runpod").join("config.toml");
-        let settings: toml::Table = std::fs::read_to_string(file).ok()?.parse().ok()?;
-        let default = settings.get("default").and_then(toml::Value::as_table);
-        let key = match default {
-            Some(default) => default.get("api_key"),
-            None => settings.get("apikey"),
-        };
-        Some(key.and_then(toml::Value::as_str).is_some_and(|key| !key.trim().is_empty()))
-    };
-    in_environment || in_file().unwrap_or_default()
+/// Names of the endpoints that are served.
+pub(super) fn served(project: &Project) -> impl Iterator<Item = String> {
+    let endpoints = project.files.iter().flat_map(|file| &file.endpoints);
+    endpoints.filter(|endpoint| endpoint.kind != EndpointKind::Client).map(|endpoint| endpoint.name.clone())
 }

@@ -61,7 +61,7 @@ mod worker_api;
 mod workers;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -94,6 +94,7 @@ pub struct Platform {
     /// Endpoints that were removed; their workers may still finish something.
     removed: Mutex<Vec<Arc<Supervisor>>>,
     directories: Directories,
+    way_out: OnceLock<Weak<dyn Backend>>,
 }
 
 impl std::fmt::Debug for Platform {
@@ -114,6 +115,7 @@ impl Platform {
             endpoints: RwLock::new(BTreeMap::new()),
             removed: Mutex::new(Vec::new()),
             directories: Directories::default(),
+            way_out: OnceLock::new(),
         });
         process::refill_spare(&platform.shared);
         let options = &platform.shared.options;
@@ -179,6 +181,16 @@ impl Platform {
             supervisor.remove();
             removed.push(supervisor);
         }
+    }
+
+    /// Sends calls that workers make through `backend`, which knows endpoints elsewhere as well.
+    pub fn send_calls_through(&self, backend: Weak<dyn Backend>) {
+        // The first one stays.
+        let _ = self.way_out.set(backend);
+    }
+
+    fn way_out(&self) -> Option<Arc<dyn Backend>> {
+        self.way_out.get()?.upgrade()
     }
 
     /// What was set about the platform as a whole.

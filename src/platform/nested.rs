@@ -46,7 +46,13 @@ impl Nested {
                     if let Some(id) = platform.neighbour(&caller, &call.head.endpoint) {
                         call.head.endpoint = id;
                     }
-                    platform.call(call).await
+                    match platform.way_out() {
+                        Some(backend) => match check_chain(&call.head.chain, &call.head.endpoint) {
+                            Ok(()) => backend.call(call).await,
+                            Err(report) => Err(*report),
+                        },
+                        None => platform.call(call).await,
+                    }
                 }
                 None => Err(ErrorReport::new(Failure::Cancelled, "CancelledError", "the platform is gone")),
             };

@@ -4,6 +4,7 @@
 //! break `flash run`. Every finding keeps its span. Must never know Runpod or servers.
 
 mod analysis;
+mod app;
 mod callable;
 mod calls;
 mod checks;
@@ -37,6 +38,7 @@ pub mod variables;
 
 use std::path::{Path, PathBuf};
 
+pub use app::app_of;
 pub use diagnostic::{Diagnostic, Label, Severity, Span};
 pub use model::{Callable, DeclaredEndpoint, Project, ProjectFile};
 pub use reader::Reader;

@@ -30,7 +30,7 @@ pub(super) fn client(py: Python<'_>) -> PyResult<Client> {
         Ok((urls, key))
     };
     let (urls, key) = make().map_err(|error| errors::runpod(py, &error))?;
-    let context = runtime::context()?;
+    let context = runtime::context(py)?;
     let mut cached = context.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some((known_urls, known_key, client)) = &*cached
         && *known_urls == urls
@@ -78,4 +78,10 @@ fn surroundings(py: Python<'_>) -> PyResult<Surroundings> {
         // Looked for last, since it may be in a file.
         has_key: asked.is_none() && !has_parent && credentials::find_key().is_some(),
     })
+}
+
+/// Returns the name of the deployed app that a program in `folder` belongs to.
+#[pyfunction]
+pub(super) fn app_name(folder: &str) -> String {
+    crate::project::app_of(std::path::Path::new(folder))
 }

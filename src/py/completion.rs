@@ -141,13 +141,16 @@ impl Abort {
 /// awaitable is cancelled; `finish` makes the result on the loop's thread.
 ///
 /// # Errors
-/// Where no asyncio loop runs in this thread.
+/// Where no asyncio loop runs in this thread, or the program is ending.
 pub(super) fn awaitable<T: Send + 'static>(
     py: Python<'_>,
     future: impl Future<Output = T> + Send + 'static,
     finish: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
 ) -> PyResult<Bound<'_, PyAny>> {
-    let context = runtime::context()?;
+    let context = runtime::context(py)?;
+    if context.is_stopped() {
+        return Err(PyRuntimeError::new_err("the program is ending: no more calls can be made"));
+    }
     let event_loop = running_loop(py)?;
     let mailbox = context.mailboxes.of(context, &event_loop);
     let awaited = event_loop.call_method0(intern!(py, "create_future"))?;

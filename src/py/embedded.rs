@@ -75,7 +75,7 @@ pub(super) fn stop(context: &Context) {
 }
 
 fn embedded(py: Python<'_>) -> PyResult<&'static Embedded> {
-    let context = runtime::context()?;
+    let context = runtime::context(py)?;
     if let Some(embedded) = context.embedded.get() {
         return Ok(embedded);
     }

@@ -17,10 +17,9 @@ use super::unpickle::{self, Reader};
 use super::{completion, errors, payload};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
-use crate::runpod::control::EnvironmentVariable;
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
 use crate::runpod::live::{Provision as _, input_of};
-use crate::runpod::{ErrorKind, RunpodError, credentials};
+use crate::runpod::{ErrorKind, RunpodError};
 use crate::wire::function::{Arguments, FunctionRequest, FunctionResponse, Pickled, RemoteFailure};
 
 /// Computes what travels with a function or class, as JSON text: a `Shipment`, or `error`, `kind`
@@ -218,13 +217,8 @@ pub(super) fn live_ensure<'py>(
     let client = client(py)?;
     let mut input = input_of(&endpoint.config, name, EndpointKind::Queue, true)
         .map_err(|error| errors::runpod(py, &error))?;
-    if needs_key
-        && let Some(template) = &mut input.template
-        && !template.env.iter().any(|variable| variable.key == KEY)
-        && let Some(key) = credentials::find_key()
-    {
-        template.env.push(EnvironmentVariable { key: KEY.to_owned(), value: key.reveal().to_owned() });
-    }
+    // The key itself is in no input: it is added when the template is sent.
+    input.needs_key = needs_key;
     let work = async move {
         let provisioner = provisioner(client, root).await?;
         provisioner.ensure(&input).await
@@ -234,5 +228,3 @@ pub(super) fn live_ensure<'py>(
         Err(error) => Err(errors::runpod(py, &error)),
     })
 }
-
-const KEY: &str = "RUNPOD_API_KEY";

@@ -8,6 +8,7 @@ mod call;
 mod cli;
 mod client;
 mod completion;
+mod control;
 mod credentials;
 mod dotenv;
 mod embedded;
@@ -34,9 +35,11 @@ mod _core {
     #[pymodule_export]
     use super::cli::cli_main;
     #[pymodule_export]
-    use super::client::destination;
+    use super::client::{app_name, destination};
     #[pymodule_export]
-    use super::credentials::api_key;
+    use super::control::manage;
+    #[pymodule_export]
+    use super::credentials::{api_key, migrate_api_key, save_api_key};
     #[pymodule_export]
     use super::dotenv::read_dotenv;
     #[pymodule_export]
@@ -47,7 +50,10 @@ mod _core {
         normalize_gpu_ids, parameter_table, parse_gpu_ids, suggest, unknown_data_center, unknown_member,
     };
     #[pymodule_export]
-    use super::jobs::{job_run, job_status};
+    use super::jobs::{
+        JobItems, balanced_request, call_deployed, endpoint_ask, job_ask, job_call, job_result, job_run,
+        job_stream,
+    };
     #[pymodule_export]
     use super::live::{json_adapter, list_adapter, live_call, live_ensure, ship_source, with_callees};
     #[pymodule_export]

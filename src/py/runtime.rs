@@ -5,7 +5,7 @@
 //! threads down. Python code never runs on a tokio thread: results are made on the loop's own
 //! thread (`completion.rs`), the rest goes through one delivery thread, in order.
 
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -43,10 +43,11 @@ static CURRENT: AtomicPtr<Context> = AtomicPtr::new(std::ptr::null_mut());
 ///
 /// # Errors
 /// Where the system gives no threads.
-pub(super) fn context() -> PyResult<&'static Context> {
+pub(super) fn context(py: Python<'_>) -> PyResult<&'static Context> {
     if let Some(context) = existing() {
         return Ok(context);
     }
+    end_at_exit(py)?;
     let seen = CURRENT.load(Ordering::Acquire);
     let made = Box::into_raw(Box::new(Context::new()?));
     // A parent's context is left as it is: its threads are not in this process, and its locks may
@@ -57,6 +58,17 @@ pub(super) fn context() -> PyResult<&'static Context> {
         drop(unsafe { Box::from_raw(made) });
     }
     existing().ok_or_else(|| PyRuntimeError::new_err("the runtime could not be made"))
+}
+
+/// Has the runtime stopped before the interpreter takes its threads down.
+fn end_at_exit(py: Python<'_>) -> PyResult<()> {
+    // A forked child inherits what is registered.
+    static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !IS_REGISTERED.swap(true, Ordering::AcqRel) {
+        let shutdown = py.import("runpod_flash._core")?.getattr("shutdown")?;
+        py.import("atexit")?.call_method1("register", (shutdown,))?;
+    }
+    Ok(())
 }
 
 /// Returns this process's context if it has one.
@@ -102,6 +114,11 @@ impl Context {
         if let Some(sender) = &*sender {
             _ = sender.send(Box::new(delivery));
         }
+    }
+
+    /// Whether the process is ending, so that nothing more can be called.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Ends the runtime and the delivery thread; what was delivered before is still run.

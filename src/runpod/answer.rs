@@ -47,9 +47,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
                         "delayTime" => fields.delay = map.next_value::<Number>()?.0,
                         "executionTime" => fields.execution = map.next_value::<Number>()?.0,
                         "retries" => fields.retries = map.next_value::<Number>()?.0,
-                        "output" => fields.output = map.next_value()?,
-                        "error" => fields.error = map.next_value()?,
-                        "stream" => fields.stream = map.next_value()?,
+                        "output" => fields.output = Some(map.next_value()?),
+                        "error" => fields.error = Some(map.next_value()?),
+                        "stream" => fields.stream = Some(map.next_value()?),
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -105,17 +105,18 @@ pub(crate) fn state(body: Bytes, known: Option<&str>) -> Result<JobState, Runpod
         return Err(malformed(&body, "it has no `id` or no `status`"));
     };
     let is_something = |value: &&RawValue| value.get() != "null";
+    let output = fields.output.map_or(Output::None, |output| Output::Json(part(output)));
     Ok(JobState {
         id: id.to_owned(),
         status: Status::parse(status),
         delay_ms: fields.delay,
         execution_ms: fields.execution,
         worker: fields.worker.as_deref().filter(|worker| !worker.is_empty()).map(ToOwned::to_owned),
-        output: fields.output.map_or(Output::None, |output| Output::Json(part(output))),
+        output,
         error: fields.error.filter(is_something).map(ToOwned::to_owned),
         retries: fields.retries,
         request_id: None,
-        raw: body.clone(),
+        raw: body,
     })
 }
 

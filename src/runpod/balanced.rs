@@ -19,7 +19,7 @@ use crate::wire::payload::Payload;
 
 /// What a request may take where nothing is said: two minutes until a worker is there, five and a
 /// half to answer.
-const WHOLE: Duration = Duration::from_secs(8 * 60);
+const WHOLE: Duration = Duration::from_mins(8);
 /// Names the worker that answered; what Runpod itself answers has none.
 const WORKER: HeaderName = HeaderName::from_static("x-runpod-worker-id");
 

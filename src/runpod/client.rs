@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Method, RequestBuilder, Url};
 use tokio::sync::Semaphore;
 
@@ -13,7 +14,7 @@ use super::credentials::ApiKey;
 use super::error::{ErrorKind, RunpodError};
 use super::job::EndpointRef;
 use super::retry::Timing;
-use super::urls::Urls;
+use super::urls::{Urls, is_loopback};
 use super::watched::Watched;
 
 /// How long it may take to reach Runpod.
@@ -167,16 +168,6 @@ fn parse(url: &str) -> Result<Url, RunpodError> {
         .map_err(|error| RunpodError::new(ErrorKind::Configuration, format!("`{url}` is not a URL: {error}")))
 }
 
-/// Whether a URL leads to this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    if host == "localhost" || host.ends_with(".localhost") {
-        return true;
-    }
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 fn build(way: Way) -> Result<reqwest::Client, RunpodError> {
     // Fails where one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -187,7 +178,7 @@ fn build(way: Way) -> Result<reqwest::Client, RunpodError> {
         .pool_idle_timeout(IDLE)
         .tcp_keepalive(IDLE);
     if way != Way::Remote {
-        builder = builder.no_proxy();
+        builder = builder.no_proxy().dns_resolver(Loopback);
     }
     if way == Way::Plain {
         let roots = rustls::RootCertStore::empty();
@@ -201,6 +192,17 @@ fn build(way: Way) -> Result<reqwest::Client, RunpodError> {
             "SSL_CERT_FILE and SSL_CERT_DIR say where certificates are; HTTPS_PROXY and NO_PROXY name proxies",
         )
     })
+}
+
+/// Names of this machine, without asking anybody: those below `localhost` are in no DNS.
+struct Loopback;
+
+impl Resolve for Loopback {
+    fn resolve(&self, _name: Name) -> Resolving {
+        let addresses =
+            [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
+        Box::pin(std::future::ready(Ok(Box::new(addresses.into_iter()) as Addrs)))
+    }
 }
 
 static RUNTIME: OnceLock<String> = OnceLock::new();

@@ -87,8 +87,6 @@ pub enum Output {
     None,
     /// JSON text.
     Json(Bytes),
-    /// [`LargeAnswer`] took it as it arrived.
-    Taken,
 }
 
 /// A job's state as one answer of Runpod shows it.
@@ -114,6 +112,16 @@ pub struct JobState {
     pub request_id: Option<String>,
     /// The whole answer as JSON text, except where the output was taken as it arrived.
     pub raw: Bytes,
+}
+
+impl JobState {
+    /// Reads a job's state from an answer of Runpod.
+    ///
+    /// # Errors
+    /// [`super::ErrorKind::Malformed`] where it is none.
+    pub fn parse(answer: Bytes) -> Result<Self, RunpodError> {
+        super::answer::state(answer, None)
+    }
 }
 
 /// Options of a job beside its input (`platform.md` 1.2); they become fields of the body.
@@ -147,8 +155,7 @@ pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, RunpodError>> + Se
 ///
 /// The client gives it bodies of job answers that are longer than [`LARGE`], or of unknown length.
 pub trait LargeAnswer: Send + Sync {
-    /// Reads a body to its end; the state's output is [`Output::Taken`] where it was read into
-    /// memory of the caller.
+    /// Reads a body to its end. What it took into memory of the caller is `null` in the state.
     fn read(&self, body: BodyStream) -> BoxFuture<'static, Result<JobState, RunpodError>>;
 }
 

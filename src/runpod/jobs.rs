@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reqwest::Method;
 use tokio::time::Instant;
 
-use super::answer::state;
+pub(crate) use super::answer::state;
 use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
 use super::exchange::{Answer, Ask};

@@ -4,21 +4,29 @@
 //! call and what crosses (`wire`); must never know local workers or `platform`.
 
 pub(crate) mod answer;
+pub mod apps;
+pub mod backend;
 pub mod balanced;
 mod cancel;
 pub mod client;
 pub mod control;
 pub mod credentials;
+pub mod credentials_file;
 pub mod error;
 mod exchange;
 mod failure;
 pub mod job;
 pub mod jobs;
 pub mod live;
+pub mod login;
 mod poller;
 mod retry;
 pub mod stream;
+mod upload;
 pub mod urls;
 mod watched;
 
 pub use error::{ErrorKind, RunpodError};
+
+#[cfg(test)]
+mod tests;

@@ -14,11 +14,12 @@ use reqwest::Method;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::client::{Client, is_loopback};
+use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
 use super::job::{EndpointRef, JobState};
 use super::jobs::About;
 use super::retry::{Deadline, Reach, Timing, Trouble, pause_after, spread};
+use super::urls::is_loopback;
 use super::watched::{Watch, Watched};
 
 /// Looks at once.

@@ -1,10 +1,16 @@
 //! Where Runpod's APIs are (`wire.md` 0.1).
 
 use std::env;
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use reqwest::Url;
 
 use super::error::{ErrorKind, RunpodError};
+use crate::project::dotenv;
+
+const VARIABLES: [&str; 4] =
+    ["RUNPOD_API_BASE_URL", "RUNPOD_ENDPOINT_BASE_URL", "RUNPOD_CONSOLE_URL", "RUNPOD_HAPI_URL"];
 
 /// Addresses of Runpod's APIs, read from the environment at the time of the call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,20 +71,56 @@ impl Urls {
 }
 
 fn read(name: &str, default: &str) -> Result<String, RunpodError> {
-    let value = env::var(name).unwrap_or_default();
+    parse(name, &env::var(name).unwrap_or_default(), default)
+}
+
+/// A key goes to these addresses: it is only sent in clear to this machine.
+fn parse(name: &str, value: &str, default: &str) -> Result<String, RunpodError> {
     let value = value.trim().trim_end_matches('/');
     if value.is_empty() {
         return Ok(default.to_owned());
     }
-    let is_good = Url::parse(value)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
-    if is_good {
-        return Ok(value.to_owned());
+    let refuse = |what: &str| RunpodError::new(ErrorKind::Configuration, format!("{name}=`{value}` {what}"));
+    let url = Url::parse(value)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
+        .ok_or_else(|| refuse("is not a valid http or https URL"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(RunpodError::new(
+            ErrorKind::Configuration,
+            format!("{name} has a name or password in its URL, which would be shown in messages"),
+        ));
     }
-    Err(RunpodError::new(
-        ErrorKind::Configuration,
-        format!("{name}=`{value}` is not a valid http or https URL"),
-    ))
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("has a query or fragment: paths are put behind it"));
+    }
+    if url.scheme() == "http" && !is_loopback(&url) {
+        return Err(refuse("would send the API key without encryption")
+            .with_hint("use https; plain http is for addresses of this machine, such as `flash platform`"));
+    }
+    Ok(value.to_owned())
+}
+
+/// Returns the nearest `.env` and the variables of URLs that it sets, where it does: whoever wrote it
+/// decides where the key goes.
+pub fn set_by_dotenv() -> Option<(PathBuf, Vec<String>)> {
+    let file = dotenv::nearest(&env::current_dir().ok()?)?;
+    let is_in_use = |name: &str, value: &str| env::var(name).is_ok_and(|used| used == value);
+    let names: Vec<String> = dotenv::read(&file)
+        .into_iter()
+        .filter(|(name, value)| VARIABLES.contains(&name.as_str()) && is_in_use(name, value))
+        .map(|(name, _)| name)
+        .collect();
+    (!names.is_empty()).then_some((file, names))
+}
+
+/// Whether a URL's host is this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -101,5 +143,28 @@ mod tests {
         let here = urls("http://localhost:8890/v2").balanced("ep1").expect("a URL");
         assert_eq!(here.base, "http://localhost:8890");
         assert_eq!(here.host.as_deref(), Some("ep1.api.localhost"));
+    }
+
+    #[test]
+    fn address_is_https_or_this_machine() {
+        let read = |value: &str| parse("NAME", value, "https://default");
+        for good in
+            ["https://api.example.com/", "http://localhost:8890/v2", "http://127.0.0.1:1", "http://[::1]:1"]
+        {
+            assert_eq!(read(good).expect("taken"), good.trim_end_matches('/'));
+        }
+        assert_eq!(read("  ").expect("unset"), "https://default");
+        for (bad, reason) in [
+            ("api.runpod.io", "is not a valid http or https URL"),
+            ("ftp://x", "is not a valid http or https URL"),
+            ("https://x:port", "is not a valid http or https URL"),
+            ("http://api.example.com", "without encryption"),
+            ("http://127.0.0.1.example.com", "without encryption"),
+            ("https://me:SECRET@x", "name or password"),
+            ("https://x?key=1", "query or fragment"),
+        ] {
+            let error = read(bad).expect_err("refused");
+            assert!(error.message.contains(reason) && !error.message.contains("SECRET"), "{}", error.message);
+        }
     }
 }

@@ -5,6 +5,9 @@
 
 use base64_simd::{AsOut as _, STANDARD};
 
+/// Groups that are decoded at once: where one is wrong, all of them go by hand.
+const BLOCK: usize = 4096;
+
 /// Encodes pieces as one text (standard alphabet, padded).
 #[derive(Debug, Default)]
 pub struct Encoder {
@@ -86,6 +89,8 @@ impl Decoder {
     /// Where the text is not base64.
     pub fn pull(&mut self, text: &[u8], buffer: &mut [u8]) -> Result<(usize, usize), Base64Error> {
         let (mut read, mut written) = (0, 0);
+        // Characters that SIMD has refused: they go by hand.
+        let mut refused = 0_usize;
         loop {
             written += self.take_spare(&mut buffer[written..]);
             if written == buffer.len() || read == text.len() {
@@ -166,7 +171,7 @@ impl Decoder {
 
 /// How many groups without padding can go through SIMD at once.
 fn whole_groups(text: &[u8], room: usize) -> usize {
-    let groups = (text.len() / 4).min(room / 3);
+    let groups = (text.len() / 4).min(room / 3).min(BLOCK);
     if groups > 0 && text[groups * 4 - 1] == b'=' { groups - 1 } else { groups }
 }
 

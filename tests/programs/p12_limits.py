@@ -1,6 +1,7 @@
 """GPU count, time-out, flashboot, CUDA versions, concurrency."""
 
 import asyncio
+import os
 
 from runpod_flash import CudaVersion, Endpoint, GpuGroup
 
@@ -32,5 +33,7 @@ ALL_HERE = asyncio.Event()
 
 async def main():
     assert await many(1) == 1
+    if os.environ.get("FLASH_IS_LIVE_PROVISIONING") == "true":
+        return  # A live worker takes one call at a time, each with globals of its own.
     # Three calls that wait for one another: they are in one worker at once.
     assert await asyncio.gather(together(1), together(2), together(3)) == [3, 3, 3]

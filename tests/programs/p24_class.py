@@ -1,4 +1,4 @@
-"""Classes: without and with constructor arguments, several methods, sync and async."""
+"""Classes: a sync method, an async one."""
 
 from runpod_flash import Endpoint, GpuType
 
@@ -11,24 +11,11 @@ class Model:
     def multiply(self, x):
         return x * self.scale
 
-
-@Endpoint(name="p24-sized", cpu="cpu3c-1-2")
-class Sized:
-    def __init__(self, size: str = "small", *, layers: int = 1):
-        self.size = size
-        self.layers = layers
-
-    def describe(self) -> str:
-        return f"{self.size}-{self.layers}"
-
-    async def predict(self, x: float, scale: float = 1.0) -> float:
-        return x * scale * self.layers
+    async def add(self, x: float, y: float = 1.0) -> float:
+        return x + y + self.scale
 
 
 async def main():
     model = Model()
     assert await model.multiply(2) == 6
-    large = Sized("large", layers=4)
-    assert await large.describe() == "large-4"
-    assert await large.predict(1.5, scale=2.0) == 12.0
-    assert await Sized().describe() == "small-1"
+    assert await model.add(0.5) == 4.5

@@ -8,7 +8,7 @@ from runpod_flash import Endpoint
 api = Endpoint(name="p33-api", cpu="cpu3c-1-2")
 
 
-@Endpoint(name="p33", cpu="cpu3c-1-2", dependencies=["httpx"])
+@Endpoint(name="p33", cpu="cpu3c-1-2", system_dependencies=["ffmpeg"])
 def function(a: int, b: str = "x") -> str:
     """Join."""
     return f"{a}{b}"
@@ -31,7 +31,7 @@ async def main():
     config = function.__remote_config__
     assert config["resource_config"].name.endswith("p33")
     assert config.get("method") is None
-    assert config["dependencies"] == ["httpx"]
+    assert config["system_dependencies"] == ["ffmpeg"]
     assert str(inspect.signature(function)) == "(a: int, b: str = 'x') -> str"
     assert function.__doc__ == "Join."
     assert inspect.iscoroutinefunction(function)

@@ -15,8 +15,8 @@ def function(x: int) -> int:
 
 @Endpoint(name="p36-class", cpu="cpu3c-1-2")
 class Thing:
-    def __init__(self, start: int = 0):
-        self.start = start
+    def __init__(self):
+        self.start = 10
 
     def go(self, x: int) -> int:
         return self.start + x
@@ -25,7 +25,7 @@ class Thing:
 async def main():
     copied = cloudpickle.loads(cloudpickle.dumps(lambda x: function(x)))
     assert await copied(1) == 2
-    thing = cloudpickle.loads(cloudpickle.dumps(Thing(10)))
+    thing = cloudpickle.loads(cloudpickle.dumps(Thing()))
     assert await thing.go(1) == 11
     assert cloudpickle.loads(cloudpickle.dumps(endpoint)).name == "p36-api"
     assert asyncio.iscoroutinefunction(cloudpickle.loads(cloudpickle.dumps(function)))

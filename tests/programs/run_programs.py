@@ -1,4 +1,4 @@
-"""Runs programs of this folder one after another and prints one JSON line for each: how it ended.
+"""Runs programs of this folder and prints one JSON line for each: how it ended.
 
     python run_programs.py script 01_minimal ...     each program's `main`, as its own script would run it
     python run_programs.py worker 01_minimal ...     each program imported as every one of its endpoints' workers does
@@ -18,9 +18,45 @@ import traceback
 from typing import Any
 
 
-def script(name: str, calls: list[Any]) -> None:
-    """Run the program's `main`."""
-    asyncio.run(importlib.import_module(name).main())
+def script(programs: dict[str, list[Any]]) -> None:
+    """Run each program's `main`, four at a time: most of the time they wait for workers."""
+    modules: dict[str, Any] = {}
+    for name in programs:
+        try:
+            modules[name] = importlib.import_module(name)
+        except BaseException:
+            tell(name, traceback.format_exc())
+
+    async def run(name: str, turn: asyncio.Semaphore) -> None:
+        async with turn:
+            try:
+                await modules[name].main()
+            except BaseException:
+                tell(name, traceback.format_exc())
+            else:
+                tell(name, None)
+
+    async def run_all() -> None:
+        turn = asyncio.Semaphore(4)
+        await asyncio.gather(*(run(name, turn) for name in modules))
+
+    asyncio.run(run_all())
+
+
+def workers(programs: dict[str, list[Any]]) -> None:
+    """Import each program as its workers do."""
+    for name, calls in programs.items():
+        try:
+            worker(name, calls)
+        except BaseException:
+            tell(name, traceback.format_exc())
+        else:
+            tell(name, None)
+
+
+def tell(name: str, problem: str | None) -> None:
+    """Print how a program ended."""
+    print(json.dumps([name, problem]), flush=True)
 
 
 def worker(name: str, calls: list[Any]) -> None:
@@ -59,22 +95,15 @@ def decorated(module: Any) -> dict[str, Any]:
         for name, value in vars(module).items()
         if hasattr(value, "__remote_config__")
         and not hasattr(value, "__is_lb_route_handler__")
+        and not hasattr(value, "__flash_local__")
         and value.__module__ == module.__name__
     }
 
 
 def main() -> None:
     """Run all, whatever fails."""
-    mode = {"script": script, "worker": worker}[sys.argv[1]]
-    programs: dict[str, list[Any]] = json.loads(sys.argv[2])
-    for name, calls in programs.items():
-        print(f"== {name}", file=sys.stderr, flush=True)
-        try:
-            mode(name, calls)
-            problem = None
-        except BaseException:
-            problem = traceback.format_exc()
-        print(json.dumps([name, problem]), flush=True)
+    mode = {"script": script, "worker": workers}[sys.argv[1]]
+    mode(json.loads(sys.argv[2]))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
 from typing import Any
 
-from runpod_flash import CpuInstanceType, DataCenter, Endpoint, GpuGroup, GpuType, NetworkVolume, PodTemplate
+from runpod_flash import (
+    CpuInstanceType,
+    DataCenter,
+    Endpoint,
+    EndpointJob,
+    GpuGroup,
+    GpuType,
+    NetworkVolume,
+    PodTemplate,
+)
 from typing_extensions import assert_type
 
-volume = NetworkVolume(name="cache", size=50, dataCenterId=DataCenter.EU_RO_1)
-template = PodTemplate(containerDiskInGb=100)
+volume = NetworkVolume(name="cache", size=50, datacenter=DataCenter.EU_RO_1)
+template = PodTemplate(containerDiskInGb=100, env=[{"key": "A", "value": "b"}])
 
 
 @Endpoint(name="sync", gpu=GpuType.NVIDIA_L4, volume=volume, template=template, datacenter="EU-RO-1")
@@ -90,6 +99,33 @@ def health() -> str:
 def use(model: Model) -> Coroutine[Any, Any, list[float]]:
     """Take an instance of a decorated class as a parameter."""
     return model.predict(1.0)
+
+
+client = Endpoint(id="abc123")
+
+
+async def ask() -> None:
+    """Use a client."""
+    job: EndpointJob[str] = await client.run({"prompt": "a"}, webhook="https://example.com")
+    assert_type(await job, str)
+    assert_type(job.id, str)
+    assert_type(job.done, bool)
+    assert_type(await job.status(), str)
+    assert_type(await job.wait(timeout=60), EndpointJob[str])
+    assert_type(await job.cancel(), EndpointJob[str])
+    assert_type(await client.runsync({"prompt": "a"}, timeout=10), EndpointJob[Any])
+    assert_type(await client.cancel(job.id), EndpointJob[Any])
+    async for item in client.stream({"prompt": "a"}):
+        print(item)
+    print(await client.post("/v1/completions", {"prompt": "a"}, timeout=5.0, headers={"X-A": "b"}))
+    print(await client.get("/v1/models"), await client.health())
+
+
+def block() -> None:
+    """Use a client without an event loop."""
+    job = client.blocking.runsync({"prompt": "a"})
+    assert_type(job, EndpointJob[Any])
+    assert_type(client.blocking.run({"prompt": "a"}).blocking.status(), str)
 
 
 async def main() -> None:

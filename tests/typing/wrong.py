@@ -44,6 +44,22 @@ class Model:
         return x
 
 
+client = Endpoint(id="abc123")
+
+
+async def ask() -> None:
+    """Get a client wrong."""
+    job = client.run({"prompt": "a"})
+    print(job.id)  # mypy: attr-defined  pyright: reportAttributeAccessIssue
+    await client.run({"prompt": "a"}, webhok="a")  # mypy: call-arg  pyright: reportCallIssue
+    await client.runsync()  # mypy: call-arg  pyright: reportCallIssue
+    await client.cancel(3)  # mypy: arg-type  pyright: reportArgumentType
+    done = await job
+    text: str = done.status()  # mypy: assignment  pyright: reportAssignmentType
+    await done.wait("60")  # mypy: arg-type  pyright: reportArgumentType
+    print(text)
+
+
 api = Endpoint(name="api", idle_timeout="60")  # mypy: arg-type  pyright: reportArgumentType
 
 

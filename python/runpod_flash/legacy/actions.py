@@ -56,7 +56,7 @@ class Actions(DeployableResource):
         return f"{urls.RUNPOD_ENDPOINT_URL}/{self.id}"
 
     def _is_load_balanced(self) -> bool:
-        return getattr(self.type, "value", self.type) == "LB"
+        return bool(getattr(self.type, "value", self.type) == "LB")
 
     def _check_deployable(self) -> None:
         """Refuse what Runpod would refuse, before anything is made."""
@@ -110,7 +110,7 @@ class Actions(DeployableResource):
         return Endpoint(id=self.id)
 
 
-async def _finished(job: "EndpointJob") -> JobOutput:
+async def _finished(job: "EndpointJob[Any]") -> JobOutput:
     await job.wait()
     data = dict(job._data)
     return JobOutput(

@@ -78,7 +78,7 @@ class FlashApp:
         except ValueError as error:
             raise ValueError(f"Invalid manifest JSON at {file}: {error}") from error
         await self._hydrate()
-        fields = {"flashAppId": self.id, "path": str(path.absolute()), "manifest": manifest}
+        fields = {"flashAppId": self.id, "path": str(path), "manifest": manifest}
         return _fields(await cloud.manage("uploadFlashBuild", fields, type(self)._upload_progress_callback))
 
     @classmethod

@@ -23,7 +23,7 @@ class LoadBalancerSlsResource(ServerlessResource):
     @model_validator(mode="after")
     def _settle_template(self) -> Self:
         settle.template(self)
-        if self.template is not None and isinstance(self, cpu.CpuEndpointMixin):
+        if self.template is not None and self._is_cpu_class:
             cpu.size_disk(self.template, self.instanceIds)
             cpu.check_disk(self.template, self.instanceIds)
         return self
@@ -44,7 +44,7 @@ class CpuLoadBalancerSlsResource(cpu.CpuEndpointMixin, LoadBalancerSlsResource):
     instanceIds: list[CpuInstanceType] | None = [CpuInstanceType.CPU3G_2_8]
 
     def _settle_hardware(self) -> None:
-        self._sync_cpu_fields()
+        settle.no_gpu(self)
 
 
 _official.adopt("legacy.balanced")

@@ -57,6 +57,32 @@ class DeployableResource(BaseResource, ABC):
     async def undeploy(self) -> dict[str, Any]:
         """Remove it."""
 
+    def __eq__(self, other: object) -> bool:
+        # What is computed on the way is no part of it.
+        if not isinstance(other, DeployableResource):
+            return NotImplemented
+        return other.__class__ is type(self) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # Pickles are those of 1.21: the fields alone.
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return dict(self.__dict__)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        fields = type(self).model_fields
+        kept = {name: value for name, value in state.items() if name in fields}
+        super().__setstate__(
+            {
+                "__dict__": kept,
+                "__pydantic_fields_set__": set(kept),
+                "__pydantic_extra__": None,
+                "__pydantic_private__": None,
+            }
+        )
+        self.model_post_init(None)
+
     def __str__(self) -> str:
         return f"{type(self).__name__}:{self.id}"
 

@@ -29,9 +29,18 @@ def endpoint_input(resource: "ServerlessResource") -> dict[str, Any]:
     return {**resource.payload(), "volumes": volumes}
 
 
-async def provision(resource: "ServerlessResource") -> str:
-    """Find, change or make an endpoint, once; return its ID."""
-    found: tuple[str, bool] = await _core.provision(json.dumps(endpoint_input(resource)))
+async def provision(resource: "ServerlessResource", *, needs_key: bool = False) -> str:
+    """Find, change or make an endpoint, once; return its ID.
+
+    ``needs_key`` gives its workers the account's key: their code calls other endpoints.
+    """
+    fields = endpoint_input(resource)
+    if needs_key and "template" in fields:
+        key = _core.api_key()
+        variables = fields["template"]["env"]
+        if key and not any(variable["key"] == "RUNPOD_API_KEY" for variable in variables):
+            variables.append({"key": "RUNPOD_API_KEY", "value": key})
+    found: tuple[str, bool] = await _core.provision(json.dumps(fields))
     return found[0]
 
 

@@ -1,6 +1,6 @@
 """CPU instances: the disk that their workers may have, and the fields that CPU endpoints do not send."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import field_serializer
 
@@ -51,16 +51,12 @@ def check_disk(template: "PodTemplate", instances: list[CpuInstanceType] | None,
 class CpuEndpointMixin:
     """An endpoint whose workers have no GPU: what is about GPUs is empty, and not sent."""
 
+    _is_cpu_class: ClassVar[bool] = True
+
     @field_serializer("instanceIds", check_fields=False)
     def serialize_instance_ids(self, value: list[CpuInstanceType] | None) -> list[str] | None:
         """Write the instances as Runpod spells them."""
         return None if value is None else [instance.value for instance in value]
-
-    def _sync_cpu_fields(self: Any) -> None:
-        self.gpuCount = 0
-        self.allowedCudaVersions = ""
-        self.minCudaVersion = None
-        self.gpuIds = ""
 
 
 _official.adopt("legacy.cpu")

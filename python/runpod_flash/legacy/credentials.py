@@ -30,7 +30,7 @@ def validate_api_key() -> str:
     """Return the key, or say how to get one."""
     key = get_api_key()
     if key is None:
-        raise RunpodAPIKeyError()
+        raise RunpodAPIKeyError
     return key
 
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from .. import GpuGroup, _official
 from . import balanced, live, serverless
 from .constants import LIVE_PREFIX
-from .cpu import CpuEndpointMixin
 
 if TYPE_CHECKING:
     from .. import Endpoint
@@ -72,7 +71,7 @@ def arguments_of(resource: "ServerlessResource") -> dict[str, Any]:
         "flashboot": bool(resource.flashboot),
         "scaler_type": resource.scalerType,
     }
-    if isinstance(resource, CpuEndpointMixin) or resource.instanceIds:
+    if resource._is_cpu_class or resource.instanceIds:
         arguments["cpu"] = resource.instanceIds
     else:
         arguments["gpu"] = resource.gpus or [GpuGroup.ANY]
@@ -80,11 +79,10 @@ def arguments_of(resource: "ServerlessResource") -> dict[str, Any]:
         arguments["min_cuda_version"] = resource.minCudaVersion
     if "datacenter" in resource.model_fields_set and resource.datacenter:
         arguments["datacenter"] = resource.datacenter
-    for argument, value in (
-        ("idle_timeout", resource.idleTimeout),
-        ("execution_timeout_ms", resource.executionTimeoutMs),
-        ("scaler_value", resource.scalerValue),
-    ):
-        if value is not None:
-            arguments[argument] = value
+    numbers = {
+        "idle_timeout": resource.idleTimeout,
+        "execution_timeout_ms": resource.executionTimeoutMs,
+        "scaler_value": resource.scalerValue,
+    }
+    arguments.update({name: value for name, value in numbers.items() if value is not None})
     return arguments

@@ -7,9 +7,9 @@ from .. import GpuGroup, GpuType, _core, _official
 #: Types of each pool.
 POOLS_TO_TYPES: dict[GpuGroup, list[GpuType]] = {}
 for _group in GpuGroup:
-    for _member, _, _pool, *_ in _core.hardware_tables()["gpu_type"]:
-        if _pool == _group.value:
-            POOLS_TO_TYPES.setdefault(_group, []).append(GpuType[_member])
+    for _row in _core.hardware_tables()["gpu_type"]:
+        if _row[2] == _group.value:
+            POOLS_TO_TYPES.setdefault(_group, []).append(GpuType[_row[0]])
 
 
 class GpuLowestPrice(BaseModel):

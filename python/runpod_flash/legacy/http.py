@@ -27,12 +27,12 @@ def get_user_agent() -> str:
     return f"Runpod Flash/{__version__} (Python {platform.python_version()}; {system})"
 
 
-def get_authenticated_httpx_client(timeout: float | None = None, api_key_override: str | None | object = UNSET) -> Any:
+def get_authenticated_httpx_client(timeout: float | None = None, api_key_override: str | object | None = UNSET) -> Any:
     """Return an ``httpx.AsyncClient``; ``timeout`` in seconds, 30 where not given."""
     return needed("httpx").AsyncClient(timeout=30.0 if timeout is None else timeout, headers=_headers(api_key_override))
 
 
-def get_authenticated_requests_session(api_key_override: str | None | object = UNSET) -> Any:
+def get_authenticated_requests_session(api_key_override: str | object | None = UNSET) -> Any:
     """Return a ``requests.Session``."""
     session = needed("requests").Session()
     session.headers.update(_headers(api_key_override))
@@ -41,7 +41,7 @@ def get_authenticated_requests_session(api_key_override: str | None | object = U
 
 def get_authenticated_aiohttp_session(
     timeout: float = 300.0,
-    api_key_override: str | None | object = UNSET,
+    api_key_override: str | object | None = UNSET,
     use_threaded_resolver: bool = True,
 ) -> Any:
     """Return an ``aiohttp.ClientSession``, inside a running loop; ``timeout`` in seconds."""
@@ -54,7 +54,7 @@ def get_authenticated_aiohttp_session(
     )
 
 
-def _headers(api_key_override: str | None | object) -> dict[str, str]:
+def _headers(api_key_override: str | object | None) -> dict[str, str]:
     headers = {"User-Agent": get_user_agent(), "Content-Type": "application/json"}
     if api_key_override is UNSET:
         from .credentials import get_api_key

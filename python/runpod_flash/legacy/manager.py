@@ -74,7 +74,7 @@ class ResourceManager:
         """Keep others from changing a resource: tasks of this loop and of loops in other threads."""
         lock = self._locks.setdefault(uid, threading.Lock())
         # The lock may be held by another loop, so it is looked at rather than awaited.
-        while not lock.acquire(blocking=False):
+        while not lock.acquire(blocking=False):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         try:
             yield

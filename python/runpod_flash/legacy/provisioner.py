@@ -59,9 +59,8 @@ def create_resource_from_manifest(
         ):
             if resource_data.get(entry):
                 variables[variable] = resource_data[entry]
-    for variable, value in (("FLASH_APP", flash_app_name), ("FLASH_ENV", flash_env_name)):
-        if value:
-            variables[variable] = value
+    place = {"FLASH_APP": flash_app_name, "FLASH_ENV": flash_env_name}
+    variables.update({variable: value for variable, value in place.items() if value})
     if resource_data.get("makes_remote_calls"):
         from .credentials import get_api_key
 

@@ -4,7 +4,7 @@ import difflib
 import functools
 import inspect
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _decorate, _official
 from ..endpoint import Endpoint
@@ -14,6 +14,11 @@ from .balanced import LoadBalancerSlsResource
 from .declared import arguments_of
 from .live import LiveServerlessMixin
 from .serverless import ServerlessEndpoint, ServerlessResource
+
+if TYPE_CHECKING:
+    from typing import Literal, overload
+
+    from .._typing import KeepingDecorator, QueueDecorator
 
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
@@ -28,7 +33,7 @@ class ResourceEndpoint(Endpoint):
         super().__init__(**arguments)
         self.resource = resource
 
-    def __new__(cls, resource: ServerlessResource, **arguments: Any) -> "ResourceEndpoint":
+    def __new__(cls, resource: ServerlessResource, **arguments: Any) -> "ResourceEndpoint":  # noqa: D102
         return super().__new__(cls, **arguments)
 
     @property
@@ -47,6 +52,45 @@ class ResourceEndpoint(Endpoint):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.resource, self._arguments, self.__dict__)
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def remote(
+        resource_config: LoadBalancerSlsResource,
+        dependencies: list[str] | None = None,
+        system_dependencies: list[str] | None = None,
+        accelerate_downloads: bool = True,
+        local: bool = False,
+        *,
+        method: str,
+        path: str,
+        _internal: bool = False,
+    ) -> KeepingDecorator: ...
+    @overload
+    def remote(
+        resource_config: ServerlessResource,
+        dependencies: list[str] | None = None,
+        system_dependencies: list[str] | None = None,
+        accelerate_downloads: bool = True,
+        *,
+        local: Literal[True],
+        method: None = None,
+        path: None = None,
+        _internal: bool = False,
+    ) -> KeepingDecorator: ...
+    @overload
+    def remote(
+        resource_config: ServerlessEndpoint,
+        dependencies: list[str] | None = None,
+        system_dependencies: list[str] | None = None,
+        accelerate_downloads: bool = True,
+        local: Literal[False] = False,
+        method: None = None,
+        path: None = None,
+        _internal: bool = False,
+    ) -> QueueDecorator: ...
 
 
 def remote(
@@ -70,12 +114,14 @@ def remote(
             "runpod_flash.remote is deprecated. Use runpod_flash.Endpoint instead.", DeprecationWarning, stacklevel=2
         )
 
+    given: Any = resource_config
+
     def decorate(target: Any) -> Any:
-        if isinstance(resource_config, Endpoint):
-            return resource_config(target)
+        if isinstance(given, Endpoint):
+            return given(target)
         if isinstance(resource_config, LoadBalancerSlsResource):
             _check_route(method, path)
-        elif not isinstance(resource_config, (ServerlessEndpoint, LoadBalancerSlsResource)):
+        elif not isinstance(given, ServerlessEndpoint):
             raise ConfigurationError(
                 f"remote() takes a resource such as LiveServerless(name=...), got {type(resource_config).__name__}"
             )
@@ -107,7 +153,8 @@ def create_remote_class(
     accelerate_downloads: bool,
 ) -> Any:
     """Return a class whose instances live on workers of a resource."""
-    return remote(resource_config, dependencies, system_dependencies, accelerate_downloads, _internal=True)(cls)
+    resource: Any = resource_config
+    return remote(resource, dependencies, system_dependencies, accelerate_downloads, _internal=True)(cls)
 
 
 def _endpoint(

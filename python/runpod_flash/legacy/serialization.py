@@ -60,9 +60,8 @@ def _check_size(text: str) -> None:
     if len(text) > MAX_PAYLOAD_SIZE:
         from ..errors import PayloadTooLargeError
 
-        raise PayloadTooLargeError(
-            f"payload is {len(text) / 1024**2:.1f} MB of base64, over the {MAX_PAYLOAD_SIZE // 1024**2} MB that a job takes"
-        )
+        size, most = len(text) / 1024**2, MAX_PAYLOAD_SIZE // 1024**2
+        raise PayloadTooLargeError(f"payload is {size:.1f} MB of base64, over the {most} MB that a job takes")
 
 
 _official.adopt("legacy.serialization")

@@ -43,6 +43,7 @@ class ServerlessResource(Actions):
         "networkVolumes",
         "python_version",
     }
+    _is_cpu_class: ClassVar[bool] = False
     _hashed_fields: ClassVar[set[str] | None] = identity.HASHED_FIELDS
 
     RUNTIME_FIELDS: ClassVar[set[str]] = identity.RUNTIME_FIELDS
@@ -189,7 +190,7 @@ class ServerlessEndpoint(ServerlessResource):
         settle.template(self)
         if self.template is not None and self.instanceIds:
             cpu.size_disk(self.template, self.instanceIds)
-            hint = "" if isinstance(self, cpu.CpuEndpointMixin) else settle.CPU_CLASS_HINT
+            hint = "" if self._is_cpu_class else settle.CPU_CLASS_HINT
             cpu.check_disk(self.template, self.instanceIds, hint)
 
 
@@ -202,7 +203,7 @@ class CpuServerlessEndpoint(cpu.CpuEndpointMixin, ServerlessEndpoint):
     instanceIds: list[CpuInstanceType] | None = [CpuInstanceType.CPU3G_2_8]
 
     def _settle_hardware(self) -> None:
-        self._sync_cpu_fields()
+        settle.no_gpu(self)
 
 
 _official.adopt("legacy.serverless")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .serverless import ServerlessResource
 
 #: Fields that CPU endpoints do not send.
-GPU_FIELDS = {"allowedCudaVersions", "gpuCount", "gpuIds", "minCudaVersion"}
+GPU_FIELDS: set[str] = {"allowedCudaVersions", "gpuCount", "gpuIds", "minCudaVersion"}
 
 CPU_CLASS_HINT = (
     ". Consider using CpuServerlessEndpoint or CpuLiveServerless, whose disk follows the instances by itself"
@@ -116,6 +116,14 @@ def gpus(resource: "ServerlessResource") -> None:
     elif resource.allowedCudaVersions:
         texts = [text.strip() for text in resource.allowedCudaVersions.split(",")]
         resource.cudaVersions = [CudaVersion(text) for text in texts if text]
+
+
+def no_gpu(resource: "ServerlessResource") -> None:
+    """Empty what is about GPUs."""
+    resource.gpuCount = 0
+    resource.allowedCudaVersions = ""
+    resource.minCudaVersion = None
+    resource.gpuIds = ""
 
 
 def cpu_data_centers(centers: list[DataCenter], allowed: "Collection[DataCenter]") -> None:

@@ -20,7 +20,8 @@ def stub_resource(resource: ServerlessResource) -> Callable[..., Any]:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        decorated = remote(resource, dependencies, system_dependencies, accelerate_downloads, _internal=True)(func)
+        any_resource: Any = resource
+        decorated = remote(any_resource, dependencies, system_dependencies, accelerate_downloads, _internal=True)(func)
         return await decorated(*args, **kwargs)
 
     return stub

@@ -1,6 +1,7 @@
 """``PodTemplate``: container settings of an endpoint."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -35,6 +36,24 @@ class PodTemplate(BaseResource):
     name: str | None = ""
     ports: str | None = ""
     startScript: str | None = ""
+
+    if TYPE_CHECKING:
+        # With variables as plain dicts, as the docs write them.
+        def __init__(
+            self,
+            *,
+            containerDiskInGb: int | None = 64,
+            env: Sequence[KeyValuePair | dict[str, str]] | None = (),
+            imageName: str | None = "",
+            name: str | None = "",
+            ports: str | None = "",
+            dockerArgs: str | None = "",
+            startScript: str | None = "",
+            containerRegistryAuthId: str | None = "",
+            advancedStart: bool | None = False,
+            config: dict[str, Any] | None = None,
+            id: str | None = None,
+        ) -> None: ...
 
 
 _official.adopt("legacy.template")

@@ -1,6 +1,6 @@
 """``NetworkVolume``: storage that workers of one data center share."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field, field_serializer, field_validator, model_validator
 from typing_extensions import Self
@@ -21,6 +21,18 @@ class NetworkVolume(DeployableResource):
     dataCenterId: DataCenter = DataCenter.EU_RO_1
     name: str | None = None
     size: int | None = Field(default=100, ge=10, le=4096)
+
+    if TYPE_CHECKING:
+        # With `datacenter`, which is no field.
+        def __init__(
+            self,
+            *,
+            name: str | None = None,
+            size: int | None = 100,
+            datacenter: DataCenter | str | None = None,
+            dataCenterId: DataCenter | str = "EU-RO-1",
+            id: str | None = None,
+        ) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -58,6 +70,10 @@ class NetworkVolume(DeployableResource):
     def datacenter(self) -> DataCenter:
         """The data center, as a member of ``DataCenter``."""
         return self.dataCenterId
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # 1.21 has a field of this name.
+        return {**super().__getstate__(), "datacenter": None}
 
     @property
     def is_created(self) -> bool:

@@ -18,7 +18,8 @@ async def _flash_json_call(text):
     names = [
         one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY, one.POSITIONAL_ONLY)
     ]
-    if len(names) == 1 and not takes_all and names[0] not in value:
+    is_optional = any(one.name in names and one.default is not one.empty for one in parameters)
+    if len(names) == 1 and not takes_all and names[0] not in value and (value or not is_optional):
         # A function of one parameter takes the whole body, as its worker does.
         value = {names[0]: value}
     given = {}

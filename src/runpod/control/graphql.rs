@@ -202,6 +202,7 @@ impl GraphQl {
             (Some(wanted), None) => {
                 let live = self.template(&what, &template_id).await?;
                 merge::changed(&live, wanted, before, input.needs_key)
+                    .map(|template| (template, live.readme.unwrap_or_default()))
             }
             _ => None,
         };
@@ -212,8 +213,8 @@ impl GraphQl {
             fields.insert("templateId".to_owned(), template_id.as_str().into());
         }
         let saved = self.save(&what, wire).await.map_err(|error| error.at_endpoint(&existing.id))?;
-        if let Some(template) = template {
-            self.save_template(&what, &template_id, &template).await.map_err(|error| {
+        if let Some((template, readme)) = template {
+            self.save_template(&what, &template_id, &template, &readme).await.map_err(|error| {
                 let note = "its workers, scaling and hardware are changed, its image and variables are not";
                 RunpodError { message: format!("{} ({note})", error.message), ..error }
                     .at_endpoint(&existing.id)
@@ -222,7 +223,13 @@ impl GraphQl {
         Ok(RemoteEndpoint { template_id: Some(template_id), warnings, ..saved })
     }
 
-    async fn save_template(&self, what: &str, id: &str, template: &TemplateInput) -> Result<(), RunpodError> {
+    async fn save_template(
+        &self,
+        what: &str,
+        id: &str,
+        template: &TemplateInput,
+        readme: &str,
+    ) -> Result<(), RunpodError> {
         let mut input = json!({
             "name": template.name,
             "imageName": template.image_name,
@@ -234,13 +241,13 @@ impl GraphQl {
         });
         // What 1.21 does not send is only sent where it says something.
         for (name, value) in [
-            ("readme", &template.readme),
-            ("ports", &template.ports),
+            ("readme", readme),
+            ("ports", template.ports.as_str()),
             ("startScript", &template.start_script),
             ("containerRegistryAuthId", &template.container_registry_auth_id),
         ] {
             if !value.is_empty() {
-                input[name] = value.as_str().into();
+                input[name] = value.into();
             }
         }
         let query = format!(

@@ -91,9 +91,7 @@ impl EndpointInput {
     /// Returns what `saveEndpoint` is sent; volumes are IDs by then.
     pub(super) fn to_wire(&self, key: Option<&ApiKey>) -> Result<Value, serde_json::Error> {
         let input = Self {
-            template: self
-                .template_to_wire(key)
-                .map(|template| TemplateInput { readme: String::new(), ..template }),
+            template: self.template_to_wire(key),
             volumes: Vec::new(),
             needs_key: false,
             ..self.clone()
@@ -125,9 +123,6 @@ pub struct TemplateInput {
     pub container_registry_auth_id: String,
     pub advanced_start: bool,
     pub config: serde_json::Map<String, Value>,
-    /// Kept at an update; nothing here makes one.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub readme: String,
 }
 
 /// A variable of a worker's environment. Its `Debug` form hides the value.
@@ -191,7 +186,8 @@ impl fmt::Debug for RemoteEndpoint {
 }
 
 /// A network volume as Runpod has it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RemoteVolume {
     /// ID.
     pub id: String,
@@ -202,7 +198,9 @@ pub struct RemoteVolume {
     /// Data center.
     pub data_center_id: String,
     /// Whether it was made just now.
+    #[serde(skip)]
     pub is_new: bool,
     /// What people should know: that it is of another size, for one.
+    #[serde(skip)]
     pub warning: Option<String>,
 }

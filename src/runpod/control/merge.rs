@@ -13,6 +13,7 @@ pub(super) struct LiveTemplate {
     pub(super) container_disk_in_gb: Option<i64>,
     pub(super) docker_args: Option<String>,
     pub(super) ports: Option<String>,
+    /// Goes back as it is.
     pub(super) readme: Option<String>,
     pub(super) env: Vec<EnvironmentVariable>,
 }
@@ -37,9 +38,6 @@ pub(super) fn changed(
     let mut template = TemplateInput { env, ..wanted.clone() };
     if let Some(name) = live.name.as_ref().filter(|_| template.name.is_empty()) {
         template.name.clone_from(name);
-    }
-    if let Some(readme) = &live.readme {
-        template.readme.clone_from(readme);
     }
     Some(template)
 }

@@ -24,6 +24,7 @@ pub use input::{
 };
 pub use rest_v2::RestV2;
 pub(in crate::runpod) use send::Sender;
+pub use volumes::list_volumes;
 
 use super::error::RunpodError;
 use crate::wire::BoxFuture;

@@ -162,7 +162,7 @@ impl RestV2 {
         let saved =
             read(&saved).ok_or_else(|| malformed(&what, "the endpoint that was changed has no ID"))?;
         let key = saved.key.or_else(|| existing.key.clone());
-        Ok(RemoteEndpoint { warnings, key, ..saved })
+        Ok(RemoteEndpoint { key, warnings, ..saved })
     }
 
     async fn delete(&self, id: &str) -> Result<bool, RunpodError> {

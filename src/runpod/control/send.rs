@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
@@ -15,12 +15,12 @@ use crate::runpod::credentials;
 use crate::runpod::error::{ErrorKind, RunpodError};
 
 /// How long one attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(60);
+const ATTEMPT: Duration = Duration::from_mins(1);
 /// Attempts of a request that may be repeated.
 const ATTEMPTS: u32 = 4;
 /// Longest wait that is chosen here, and longest that an answer can ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
-const LONGEST_ASKED: Duration = Duration::from_secs(60);
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
 /// Whether a request may be sent again when nobody knows what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(in crate::runpod) struct Sender {
 
 impl Sender {
     pub(in crate::runpod) fn new(client: Client) -> Self {
-        Self { client, backoff: Duration::from_secs(1) }
+        Self { client, backoff: Duration::from_millis(500) }
     }
 
     /// Waits less between attempts.
@@ -112,11 +112,12 @@ impl Sender {
     async fn attempt(&self, question: &Question<'_>, secrets: &[String]) -> Result<Answer, Failure> {
         let url = format!("{}{}", self.client.urls.api, question.path);
         let shown = format!("{} {}", question.method, url.split('?').next().unwrap_or_default());
-        let request = self.client.unsigned(question.method.clone(), &url);
+        let request = if question.has_key {
+            self.client.prepare(question.method.clone(), &url)
+        } else {
+            self.client.unsigned(question.method.clone(), &url)
+        };
         let mut request = request.map_err(|error| Failure { error, was_sent: false })?.timeout(ATTEMPT);
-        if let (true, Some(key)) = (question.has_key, &self.client.key) {
-            request = request.header(AUTHORIZATION, format!("Bearer {}", key.reveal()));
-        }
         if let Some(body) = question.body {
             request = request.json(body);
         }
@@ -177,9 +178,10 @@ struct Failure {
 impl Failure {
     fn may_repeat(&self, repeat: Repeat) -> bool {
         match (self.error.kind, repeat) {
-            (ErrorKind::RateLimited, _) => true,
             (ErrorKind::Connection, Repeat::Refused) => !self.was_sent,
-            (ErrorKind::Connection | ErrorKind::Unavailable, Repeat::Safe) => true,
+            (ErrorKind::RateLimited, _) | (ErrorKind::Connection | ErrorKind::Unavailable, Repeat::Safe) => {
+                true
+            }
             _ => false,
         }
     }

@@ -9,10 +9,19 @@ use super::graphql::malformed;
 use super::input::{EndpointInput, RemoteVolume, VolumeId, VolumeInput};
 use super::rest_v2::Rest;
 use super::send::{Repeat, Sender};
+use crate::runpod::client::Client;
 use crate::runpod::error::{ErrorKind, RunpodError};
 
 /// Size in GB where none is said, as in 1.21.
 const DEFAULT_SIZE: i64 = 100;
+
+/// Returns all network volumes of a client's account.
+///
+/// # Errors
+/// By [`ErrorKind`].
+pub async fn list_volumes(client: &Client) -> Result<Vec<RemoteVolume>, RunpodError> {
+    Volumes::new(Sender::new(client.clone())).list().await
+}
 
 /// Finds and makes volumes.
 #[derive(Debug, Clone)]

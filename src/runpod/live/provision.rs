@@ -53,6 +53,8 @@ pub(super) struct Inner {
 #[derive(Default)]
 pub(super) struct Ready {
     pub(super) endpoints: HashMap<String, (String, Live)>,
+    /// What Runpod was told of each, by its name there.
+    pub(super) inputs: HashMap<String, EndpointInput>,
     /// Why nothing may be made any more.
     pub(super) closed: Option<String>,
 }
@@ -88,7 +90,10 @@ impl Provision for Provisioner {
                             let has_name = error.exchange.endpoint.is_some();
                             if has_name { error } else { error.at_endpoint(&wanted.name) }
                         })?;
-                        inner.ready().endpoints.insert(wanted.name.clone(), (purpose, live.clone()));
+                        let mut ready = inner.ready();
+                        ready.endpoints.insert(wanted.name.clone(), (purpose, live.clone()));
+                        ready.inputs.insert(wanted.name.clone(), wanted);
+                        drop(ready);
                         Ok(live)
                     }
                 })

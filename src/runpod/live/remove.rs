@@ -67,6 +67,43 @@ impl Provisioner {
         Ok(removed)
     }
 
+    /// Lets those that this process uses and that are kept have no workers; the next run gives them
+    /// back what their configuration says.
+    ///
+    /// # Errors
+    /// As [`Provisioner::remove_own`].
+    pub async fn pause_kept(&self) -> Result<Vec<(Tracked, Removal)>, RunpodError> {
+        let kept: Vec<Tracked> = self.in_use()?.into_iter().filter(|tracked| !tracked.is_temporary).collect();
+        let outcomes = join_all(kept.into_iter().map(|mut tracked| async {
+            let removal = match self.pause(&mut tracked).await {
+                Ok(()) => Removal::Done,
+                Err(error) => Removal::Failed(error),
+            };
+            (tracked, removal)
+        }))
+        .await;
+        self.inner.store.update(|state| {
+            for (tracked, removal) in &outcomes {
+                if matches!(removal, Removal::Done) {
+                    state.put(tracked.clone());
+                }
+            }
+        })?;
+        Ok(outcomes)
+    }
+
+    async fn pause(&self, tracked: &mut Tracked) -> Result<(), RunpodError> {
+        let control = &self.inner.options.control;
+        let input = self.inner.ready().inputs.get(&tracked.name).cloned();
+        let (Some(id), Some(mut input)) = (&tracked.id, input) else { return Ok(()) };
+        let Some(existing) = control.endpoint(id).await? else { return Ok(()) };
+        input.workers_min = Some(0);
+        input.workers_max = Some(0);
+        control.update_endpoint(&existing, &input, tracked.config.as_ref()).await?;
+        tracked.config = Some(self.inner.store.load()?.kept(&input));
+        Ok(())
+    }
+
     /// Removes endpoints.
     ///
     /// # Errors

@@ -127,6 +127,13 @@ pub(super) fn registry(registry: &Registry) -> Value {
     json!({ "id": registry.id, "name": registry.name })
 }
 
+/// What a worker is said to cost per hour: nothing on this machine, unless `FLASH_PLATFORM_PRICE` (US
+/// dollars) has it play a cloud that costs something.
+fn price() -> Value {
+    let given = std::env::var("FLASH_PLATFORM_PRICE").ok().and_then(|text| text.trim().parse::<f64>().ok());
+    given.filter(|price| price.is_finite() && *price > 0.0).map_or_else(|| json!(0), |price| json!(price))
+}
+
 pub(super) fn gpu_type(gpu: &GpuType) -> Value {
     json!({
         "id": gpu.value,
@@ -138,7 +145,7 @@ pub(super) fn gpu_type(gpu: &GpuType) -> Value {
         "communityCloud": false,
         "securePrice": 0,
         "communityPrice": 0,
-        "lowestPrice": { "minimumBidPrice": 0, "uninterruptablePrice": 0, "stockStatus": IN_STOCK },
+        "lowestPrice": { "minimumBidPrice": 0, "uninterruptablePrice": price(), "stockStatus": IN_STOCK },
     })
 }
 
@@ -149,7 +156,7 @@ pub(super) fn cpu_flavor(id: &str, vcpus: &[u32]) -> Value {
         "displayName": id,
         "minVcpu": vcpus.iter().min(),
         "maxVcpu": vcpus.iter().max(),
-        "specifics": { "stockStatus": IN_STOCK, "securePrice": 0, "slsPrice": 0 },
+        "specifics": { "stockStatus": IN_STOCK, "securePrice": 0, "slsPrice": price() },
     })
 }
 

@@ -1,0 +1,28 @@
+"""Endpoints of images, declared at module level: nothing is sent for that."""
+
+import os
+
+from runpod_flash import DataCenter, Endpoint, GpuType, NetworkVolume, PodTemplate
+
+vllm = Endpoint(
+    name="p28-vllm",
+    image="vllm/vllm-openai:latest",
+    gpu=GpuType.NVIDIA_A100_80GB_PCIe,
+    env={"MODEL": os.environ.get("P28_MODEL", "small")},
+    workers=3,
+    idle_timeout=600,
+    volume=NetworkVolume(name="p28-models", size=100, datacenter=DataCenter.US_CA_2),
+    datacenter=DataCenter.US_CA_2,
+    template=PodTemplate(containerDiskInGb=100),
+)
+on_cpu = Endpoint(name="p28-cpu", image="mine:1", cpu="cpu3c-1-2")
+
+
+async def main():
+    assert vllm.is_client
+    assert on_cpu.is_client
+    assert not vllm.is_load_balanced
+    assert vllm.workers_max == 3
+    config = vllm._build_resource_config()
+    assert config.imageName == "vllm/vllm-openai:latest"
+    assert config.workersMax == 3

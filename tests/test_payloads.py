@@ -1,0 +1,245 @@
+"""What payloads hold while they are on their way, answers that are not what they should be, and limits."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import json
+import pickle
+import weakref
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+from platform_support import until
+from runpod_flash import _core, errors
+
+HEAD = json.dumps({"function_name": "f", "function_code": "def f(*args): pass"})
+
+
+class Server:
+    """Answers job requests as a test says: `await seen.get()` is a request's body, `answer(...)` its answer."""
+
+    def __init__(self) -> None:
+        self.seen: asyncio.Queue[bytes] = asyncio.Queue()
+        self.answers: asyncio.Queue[bytes] = asyncio.Queue()
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
+                body = await reader.readexactly(int(fields.get("content-length", "0")))
+                self.seen.put_nowait(body)
+                answer = await self.answers.get()
+                writer.write(answer)
+                await writer.drain()
+                if b"connection: close" in answer[:200]:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def answer(self, body: bytes, length: int | None = None) -> None:
+        """Answer the next request; a wrong `length` breaks the answer off."""
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length or len(body)}\r\n"
+        self.answers.put_nowait(head.encode() + (b"connection: close\r\n\r\n" if length else b"\r\n") + body)
+
+
+@pytest.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    made = Server()
+    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0, limit=2**26)
+    port = listening.sockets[0].getsockname()[1]
+    monkeypatch.setenv("RUNPOD_ENDPOINT_BASE_URL", f"http://127.0.0.1:{port}/v2")
+    yield made
+    listening.close()
+
+
+def call(*args: Any, timeout: float | None = 60.0, **kwargs: Any) -> asyncio.Future[Any]:
+    return asyncio.ensure_future(_core.live_call("endpoint", "f", HEAD, args, kwargs, None, timeout))
+
+
+def job(output: Any, **fields: Any) -> bytes:
+    return json.dumps({"id": "job-u1", "status": "COMPLETED", "output": output} | fields).encode()
+
+
+def returned(value: Any) -> dict[str, Any]:
+    text = base64.b64encode(cloudpickle.dumps(value)).decode()
+    return {"success": True, "result": text, "error": None, "stdout": "said"}
+
+
+def is_pinned(value: bytearray) -> bool:
+    try:
+        value.append(0)
+    except BufferError:
+        return True
+    value.pop()
+    return False
+
+
+async def eventually(condition: Callable[[], Any]) -> None:
+    await asyncio.to_thread(until, condition)
+
+
+def readers() -> list[str]:
+    """Return the threads that read results."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if name == "flash-unpickle"]
+
+
+async def test_memory_is_held_while_it_is_sent_and_free_when_the_call_is_answered(server: Server) -> None:
+    value, array = bytearray(300_000), np.arange(100_000)[::2]
+    gone = weakref.ref(array.base)
+    calling = call(value, array=array)
+    body = json.loads(await server.seen.get())
+    assert cloudpickle.loads(base64.b64decode(body["input"]["args"][0])) == value
+    np.testing.assert_array_equal(cloudpickle.loads(base64.b64decode(body["input"]["kwargs"]["array"])), array)
+    assert is_pinned(value)
+    server.answer(job(returned([1])))
+    assert await calling == ([1], "said")
+    assert not is_pinned(value)
+    del array
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled", "timed out", "broken"])
+async def test_memory_is_free_when_a_call_ends_without_a_result(server: Server, end: str) -> None:
+    value = bytearray(300_000)
+    calling = call(value, timeout=0.3 if end == "timed out" else 60)
+    await server.seen.get()
+    if end == "cancelled":
+        assert is_pinned(value)
+        calling.cancel()
+    elif end == "failed":
+        server.answer(job(None, status="FAILED", error="too bad"))
+    elif end == "broken":
+        server.answer(b"{", length=100)
+    with pytest.raises((errors.FlashError, asyncio.CancelledError)):
+        await calling
+    await eventually(lambda: not is_pinned(value))
+
+
+async def test_memory_is_free_when_an_argument_cannot_be_pickled(server: Server) -> None:
+    value = bytearray(300_000)
+    with pytest.raises(errors.FlashError, match="cannot be pickled"):
+        await call([value, (number for number in range(3))])
+    assert not is_pinned(value)
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("order", [["id", "status", "output"], ["output", "status", "id"], ["status", "output", "id"]])
+async def test_a_large_result_is_read_as_it_arrives_whatever_the_order_of_keys(
+    server: Server, order: list[str]
+) -> None:
+    value = {"array": np.arange(400_000.0).reshape(400, 1000), "bytes": bytes(900_000), "text": "é" * 200_000}
+    found = returned(value)
+    output = {key: found[key] for key in (["result", "success", "stdout", "error"] if order[0] == "output" else found)}
+    fields = {"id": "job-u1", "status": "COMPLETED", "output": output}
+    calling = call()
+    await server.seen.get()
+    server.answer(json.dumps({key: fields[key] for key in order}).encode())
+    got, stdout = await calling
+    assert stdout == "said"
+    assert got["bytes"] == value["bytes"]
+    assert got["text"] == value["text"]
+    np.testing.assert_array_equal(got["array"], value["array"])
+    got["array"][0, 0] = 5  # It is the caller's own.
+    await eventually(lambda: not readers())
+
+
+LONG = base64.b64encode(pickle.dumps(bytes(2_000_000), 5)).decode()
+CUT = base64.b64encode(pickle.dumps(bytes(2_000_000), 5)[:1_500_000]).decode()
+#: BINBYTES8 and BYTEARRAY8 that claim 2**60 bytes.
+CLAIMS = [
+    base64.b64encode(b"\x80\x05" + code + (1 << 60).to_bytes(8, "little") + bytes(2_000_000))
+    for code in (b"\x8e", b"\x96")
+]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [LONG[:1_000_000] + "!" + LONG[1_000_001:], LONG[:-3], LONG[:1_500_001] + "=" * 3, CUT, *map(bytes.decode, CLAIMS)],
+    ids=["no base64", "cut text", "padding within", "cut pickle", "claims bytes", "claims a bytearray"],
+)
+async def test_a_result_that_cannot_be_read_is_one_clear_error(server: Server, result: str) -> None:
+    calling = call()
+    await server.seen.get()
+    server.answer(job({"success": True, "result": result}))
+    with pytest.raises(errors.MalformedAnswerError, match=r"(?i)result|base64|pickle"):
+        await calling
+    await eventually(lambda: not readers())
+
+
+async def test_an_answer_that_breaks_off_within_a_result_is_an_error(server: Server) -> None:
+    calling = call()
+    await server.seen.get()
+    whole = job({"success": True, "result": LONG})
+    server.answer(whole[:1_500_000], length=len(whole))
+    with pytest.raises(errors.ConnectionFailedError):
+        await calling
+    await eventually(lambda: not readers())
+
+
+async def test_a_call_that_is_cancelled_within_its_result_leaves_nothing(server: Server) -> None:
+    calling = call()
+    await server.seen.get()
+    whole = job({"success": True, "result": LONG})
+    head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(whole)}\r\n\r\n".encode()
+    server.answers.put_nowait(head + whole[:1_500_000])
+    await eventually(readers)
+    calling.cancel()
+    await eventually(lambda: not readers())
+
+
+async def test_result_of_a_failed_job_is_discarded(server: Server) -> None:
+    calling = call()
+    await server.seen.get()
+    server.answer(job({"success": True, "result": LONG}, status="FAILED", error="too bad"))
+    with pytest.raises(errors.RemoteExecutionError, match="too bad"):
+        await calling
+    calling = call()
+    await server.seen.get()
+    server.answer(job({"success": False, "result": LONG, "error": "ValueError: no\n"}))
+    with pytest.raises(errors.RemoteExecutionError, match="no"):
+        await calling
+
+
+async def test_a_result_whose_class_is_not_here_says_so(server: Server) -> None:
+    calling = call()
+    await server.seen.get()
+    broken = pickle.dumps(bytes(2_000_000), 5)[:-1] + b"0cnot_there_at_all\nName\n."
+    server.answer(job({"success": True, "result": base64.b64encode(broken).decode()}))
+    with pytest.raises(errors.FlashError, match="cannot be read here: No module named"):
+        await calling
+
+
+async def test_what_is_over_the_limit_is_not_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.zeros((2000, 2000), "f8")
+    for limit in (None, "3"):
+        if limit:
+            monkeypatch.setenv("FLASH_PAYLOAD_LIMIT_MB", limit)
+        with pytest.raises(errors.PayloadTooLargeError) as raised:
+            await call(7, image=image)
+        assert isinstance(raised.value, ValueError)
+        text = str(raised.value)
+        assert "`image` is 30.5 MB, 40.7 MB as base64" in text
+        assert "`argument 1` is" in text
+        assert f"takes {limit or '20'}.0 MB" in text
+        assert "FLASH_PAYLOAD_LIMIT_MB" in f"{text} {raised.value.hint}"
+    assert server.connections == 0
+    monkeypatch.setenv("FLASH_PAYLOAD_LIMIT_MB", "0")
+    calling = call(7, image=image)
+    assert len(await server.seen.get()) > 40_000_000
+    server.answer(job(returned(None)))
+    assert await calling == (None, "said")
+    monkeypatch.setenv("FLASH_PAYLOAD_LIMIT_MB", "much")
+    with pytest.raises(errors.FlashError, match="FLASH_PAYLOAD_LIMIT_MB=`much` is not a number"):
+        await call(7)
