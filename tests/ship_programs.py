@@ -409,7 +409,7 @@ f = make()
 
 # semicolons and one-line definitions
 a = 1; b = a + 1; c = b + 1
-def one(): return a; 
+def one(): return a;
 @ENDPOINT
 def f(): x = one(); return x + c
 #> f() == 4

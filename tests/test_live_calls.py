@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from runpod_flash import _core, _live, errors
+
 from tests.platform_support import Official, Platform
 
 PROGRAM = (Path(__file__).parent / "live_program.py").read_text(encoding="utf-8")
@@ -55,7 +55,8 @@ def test_live_program_on_our_workers_gives_what_it_gives_in_one_process(
     live = {**platform.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
     done = run(sys.executable, "app.py", "13", cwd=app, timeout=120, env=live)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all is well" in done.stdout and "on the worker 2.5" in done.stdout
+    assert "all is well" in done.stdout
+    assert "on the worker 2.5" in done.stdout
 
 
 def test_live_program_on_an_official_worker_gives_the_same(
@@ -68,7 +69,8 @@ def test_live_program_on_an_official_worker_gives_the_same(
     done = run(sys.executable, "-c", DIRECTED, place.id, "app.py", "10", cwd=app, timeout=120, env=live)
     place.delete()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all is well" in done.stdout and "on the worker 2.5" in done.stdout
+    assert "all is well" in done.stdout
+    assert "on the worker 2.5" in done.stdout
 
 
 def cell(number: int, text: str, names: dict[str, Any]) -> None:
@@ -145,7 +147,8 @@ def test_json_adapter_maps_and_checks_what_a_route_gets(platform: Platform) -> N
 
 def test_failures_become_exceptions_of_their_own_class_where_it_is_known() -> None:
     made = _live.failed("e", "json.decoder.JSONDecodeError", "bad: line 1", "Traceback …", None, None)
-    assert isinstance(made.__cause__, json.JSONDecodeError) and made.error_type == "JSONDecodeError"
+    assert isinstance(made.__cause__, json.JSONDecodeError)
+    assert made.error_type == "JSONDecodeError"
     assert made.remote_traceback == "Traceback …"
     assert isinstance(_live.failed("e", "KeyError", "'k'", "", None, None).__cause__, KeyError)
     # What is not known here is not imported, and nothing ends this process.

@@ -69,7 +69,8 @@ def load(root: Path, texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> 
         file.write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(str(root))
     spec = importlib.util.spec_from_file_location("app", root / "app.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "app", module)
     spec.loader.exec_module(module)

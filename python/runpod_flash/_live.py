@@ -409,7 +409,7 @@ def _is_endpoint(value: Any) -> bool:
 def _has_source(value: Any) -> bool:
     if not isinstance(value, (FunctionType, type)) or getattr(value, "__name__", "") == "<lambda>":
         return False
-    if isinstance(value, type) and value.__module__ in ("builtins",):
+    if isinstance(value, type) and value.__module__ == "builtins":
         return False
     module = sys.modules.get(value.__module__ or "")
     if getattr(module, value.__name__, None) is value and value.__module__ != "__main__":

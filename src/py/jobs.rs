@@ -103,7 +103,7 @@ pub(super) fn call_deployed<'py>(
         let state = client.call(&endpoint, &payload, &options).await?;
         state.into_result().map_err(|error| error.at_endpoint(endpoint.name()))
     };
-    completion::awaitable(py, answer, |py, answer| output(py, answer))
+    completion::awaitable(py, answer, output)
 }
 
 /// Asks about a job, by `status`, `wait`, `cancel` or `retry`; the awaitable gives Runpod's answer.

@@ -161,10 +161,10 @@ fn value(
         return Err(failed(py, name, RemoteFailure::parse(text), response.stdout.as_deref())?);
     }
     let value = match (read, &response.result, response.json_result) {
-        (Some(read), ..) => read.map_err(|error| unreadable(py, name, error))?,
+        (Some(read), ..) => read.map_err(|error| unreadable(py, name, &error))?,
         (None, Some(text), _) => {
             unpickle::load_base64(py, Bytes::copy_from_slice(text.as_bytes()), &malformed)
-                .map_err(|error| unreadable(py, name, error))?
+                .map_err(|error| unreadable(py, name, &error))?
                 .unbind()
         }
         (None, None, Some(json)) => py.import("json")?.call_method1("loads", (json.get(),))?.unbind(),
@@ -174,7 +174,7 @@ fn value(
 }
 
 /// The error for a result that this process cannot make: of a class that is not here, say.
-fn unreadable(py: Python<'_>, name: &str, error: PyErr) -> PyErr {
+fn unreadable(py: Python<'_>, name: &str, error: &PyErr) -> PyErr {
     let make = || py.import("runpod_flash._live")?.call_method1("unreadable", (name, error.value(py)));
     make().map_or_else(|error| error, PyErr::from_value)
 }
@@ -210,12 +210,12 @@ fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickle
 pub(super) fn live_ensure<'py>(
     py: Python<'py>,
     endpoint: &EndpointBase,
-    name: String,
+    name: &str,
     root: PathBuf,
     needs_key: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let client = client(py)?;
-    let mut input = input_of(&endpoint.config, &name, EndpointKind::Queue, true)
+    let mut input = input_of(&endpoint.config, name, EndpointKind::Queue, true)
         .map_err(|error| errors::runpod(py, &error))?;
     // The key itself is in no input: it is added when the template is sent.
     input.needs_key = needs_key;

@@ -74,7 +74,7 @@ pub(super) fn provision<'py>(py: Python<'py>, input: &str) -> PyResult<Bound<'py
 
 /// Forgets what is known of an endpoint by its name on Runpod: its next use looks at it again.
 #[pyfunction]
-pub(super) fn forget_endpoint<'py>(py: Python<'py>, name: String) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn forget_endpoint(py: Python<'_>, name: String) -> PyResult<Bound<'_, PyAny>> {
     let (client, root) = (client::client(py)?, std::env::current_dir()?);
     let work = async move { provisioner(client, root).await.map(|known| known.forget(&name)) };
     completion::awaitable(py, work, |py, done| {
@@ -86,7 +86,7 @@ pub(super) fn forget_endpoint<'py>(py: Python<'py>, name: String) -> PyResult<Bo
 #[pyfunction]
 pub(super) fn endpoint_input(
     py: Python<'_>,
-    endpoint: PyRef<'_, super::endpoint::EndpointBase>,
+    endpoint: &super::endpoint::EndpointBase,
     name: &str,
     kind: &str,
     live: bool,

@@ -1,6 +1,7 @@
 //! The live protocol: `FunctionRequest` out, `FunctionResponse` back (`wire.md` 1.2, 1.3, 2.1).
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -110,14 +111,14 @@ impl Body {
     }
 
     fn arguments(&mut self, arguments: Arguments, list: &str, dict: &str) {
-        self.text.push_str(&format!("\"{list}\":["));
+        _ = write!(self.text, "\"{list}\":[");
         for (index, pickled) in arguments.positional.into_iter().enumerate() {
             if index > 0 {
                 self.text.push(',');
             }
             self.value(format!("argument {}", index + 1), pickled);
         }
-        self.text.push_str(&format!("],\"{dict}\":{{"));
+        _ = write!(self.text, "],\"{dict}\":{{");
         for (index, (name, pickled)) in arguments.named.into_iter().enumerate() {
             if index > 0 {
                 self.text.push(',');
@@ -249,7 +250,7 @@ mod tests {
                 prop_assert_eq!(json["input"]["kwargs"][name].as_str(), Some(expected.as_str()));
             }
             prop_assert_eq!(&json["input"], &serde_json::from_str::<Value>(&text(&request.into_execute())).unwrap());
-            prop_assert_eq!(job.len() as usize, text(&job).len());
+            prop_assert_eq!(usize::try_from(job.len()).unwrap(), text(&job).len());
         }
     }
 

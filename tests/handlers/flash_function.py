@@ -14,6 +14,7 @@ import traceback
 from typing import Any
 
 import cloudpickle
+
 import runpod
 
 

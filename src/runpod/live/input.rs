@@ -149,7 +149,6 @@ fn template(
         container_registry_auth_id: text("containerRegistryAuthId"),
         advanced_start: matches!(given("advancedStart"), Some(Value::Bool(true))),
         config: given("config").map(settings).unwrap_or_default(),
-        ..TemplateInput::default()
     })
 }
 

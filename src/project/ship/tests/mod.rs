@@ -1,6 +1,7 @@
 //! What travels, and what does not. Whether it runs is tested where there is a Python (`tests/test_ship.py`).
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -219,7 +220,7 @@ proptest! {
         for index in &order {
             // Each uses the next two, as far as there are any.
             let (one, two) = (index + 2, index + 3);
-            text.push_str(&format!("def h{index}(): return h{one}() + h{two}() if {one} < 8 else C{index}\nC{index} = {index}\n"));
+            _ = write!(text, "def h{index}(): return h{one}() + h{two}() if {one} < 8 else C{index}\nC{index} = {index}\n");
         }
         let mut reached = BTreeSet::new();
         let mut pending = vec![used];
