@@ -35,11 +35,8 @@ async def provision(resource: "ServerlessResource", *, needs_key: bool = False) 
     ``needs_key`` gives its workers the account's key: their code calls other endpoints.
     """
     fields = endpoint_input(resource)
-    if needs_key and "template" in fields:
-        key = _core.api_key()
-        variables = fields["template"]["env"]
-        if key and not any(variable["key"] == "RUNPOD_API_KEY" for variable in variables):
-            variables.append({"key": "RUNPOD_API_KEY", "value": key})
+    if needs_key:
+        fields["needsKey"] = True
     found: tuple[str, bool] = await _core.provision(json.dumps(fields))
     return found[0]
 
