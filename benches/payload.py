@@ -24,7 +24,8 @@ size = int(sys.argv[1])
 value = np.ones(size, "u1") if size else None
 text = base64.b64encode(pickle.dumps(value, 5))
 del value
-start = b'{"id":"job-u1","status":"COMPLETED","delayTime":1,"executionTime":1,"workerId":"w","output":{"success":true,"result":"'
+start = b'{"id":"job-u1","status":"COMPLETED","delayTime":1,"executionTime":1,"workerId":"w",'
+start += b'"output":{"success":true,"result":"'
 done = (start, text, b'","stdout":"","error":null}}')
 taken = (b'{"id":"job-u1","status":"IN_QUEUE"}',)
 space = memoryview(bytearray(1 << 20))

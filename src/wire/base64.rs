@@ -94,7 +94,7 @@ impl Decoder {
             if written == buffer.len() || read == text.len() {
                 return Ok((read, written));
             }
-            if self.grouped == 0 && !self.is_ended {
+            if self.grouped == 0 && !self.is_ended && refused == 0 {
                 let groups = whole_groups(&text[read..], buffer.len() - written);
                 let (from, to) = (&text[read..read + groups * 4], &mut buffer[written..written + groups * 3]);
                 if groups > 0 && STANDARD.decode(from, to.as_out()).is_ok_and(|made| made.len() == groups * 3)
@@ -102,15 +102,15 @@ impl Decoder {
                     read += groups * 4;
                     written += groups * 3;
                     self.seen += (groups * 4) as u64;
-                    if read == text.len() {
-                        return Ok((read, written));
-                    }
+                    continue;
                 }
+                refused = groups * 4;
             }
             // One group by hand: at a border, with padding or blanks, or wrong.
             while read < text.len() && self.spare_start == self.spare_end {
                 self.character(text[read])?;
                 read += 1;
+                refused = refused.saturating_sub(1);
             }
         }
     }
