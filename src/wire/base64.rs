@@ -89,6 +89,8 @@ impl Decoder {
     /// Where the text is not base64.
     pub fn pull(&mut self, text: &[u8], buffer: &mut [u8]) -> Result<(usize, usize), Base64Error> {
         let (mut read, mut written) = (0, 0);
+        // Characters that SIMD has refused: they go by hand.
+        let mut refused = 0_usize;
         loop {
             written += self.take_spare(&mut buffer[written..]);
             if written == buffer.len() || read == text.len() {
