@@ -60,7 +60,7 @@ def test_misspelt_command_gets_a_suggestion(flash) -> None:
     assert "run" in flash("rnu").stderr + flash("runn").stderr
 
 
-@pytest.mark.parametrize("name", ["build", "deploy", "login", "undeploy", "env", "app", "update"])
+@pytest.mark.parametrize("name", ["build", "deploy", "undeploy", "env", "app", "update"])
 def test_command_of_a_later_version_says_so(flash, name: str) -> None:
     done = flash(name)
     assert done.returncode == 2
