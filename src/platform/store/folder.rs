@@ -110,6 +110,17 @@ impl FolderLock {
     }
 }
 
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Closing is not enough: a process that is being started on another thread has the file,
+        // and with it the lock, until it runs its program.
+        if let Err(error) = flock(&*file, FlockOperation::Unlock) {
+            tracing::debug!(%error, "the lock could not be given back");
+        }
+    }
+}
+
 /// Opens a state folder, which is made when there is none; a job that was running when the last
 /// server ended goes back to its queue's head, or fails when that happened to it before.
 ///
