@@ -261,9 +261,11 @@ asyncio.run(main())
 def work():
     async def main():
         job = await ep.run({})
+        waiting = asyncio.ensure_future(job)
+        await asyncio.sleep(0)  # From here on the call is in flight.
         print("waits", flush=True)
         ready.set()
-        await job
+        await waiting
 
     asyncio.run(main())
 
