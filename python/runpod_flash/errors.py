@@ -39,10 +39,6 @@ class TargetError(FlashError, RuntimeError):
     """``FLASH_TARGET`` cannot be followed."""
 
 
-class UnavailableError(FlashError, NotImplementedError):
-    """Needs a part of Runpod that this release cannot reach."""
-
-
 class FlashRuntimeError(FlashError, RuntimeError):
     """Base of what goes wrong while something runs; the name is 1.21's."""
 
