@@ -233,7 +233,7 @@ LEGACY = """
 import asyncio, os
 from runpod_flash import Endpoint
 from runpod_flash.core.resources.resource_manager import ResourceManager
-endpoint = Endpoint(name="legacy-counter", cpu="cpu3c-1-2")
+endpoint = Endpoint(name="takeover-counter", cpu="cpu3c-1-2")
 asyncio.run(ResourceManager().get_or_deploy_resource(endpoint._build_resource_config()))
 """
 
@@ -241,18 +241,18 @@ asyncio.run(ResourceManager().get_or_deploy_resource(endpoint._build_resource_co
 def test_endpoints_of_1_21_are_taken_over_once(
     project: Callable[..., Project], platform: Platform, serve: Serve, official: Path, environment: dict[str, str]
 ) -> None:
-    root = project(app("legacy", "counter.py"))
+    root = project(app("takeover", "counter.py"))
     variables = environment | platform.variables | {"FLASH_IS_LIVE_PROVISIONING": "true", "CI": "1"}
     subprocess.run([str(official), "-c", LEGACY], cwd=root.root, env=variables, check=True, capture_output=True)
     before = platform.get("/v2/serverless").json()["endpoints"]
-    [made] = [endpoint["id"] for endpoint in before if endpoint["name"] == "live-legacy-counter"]
+    [made] = [endpoint["id"] for endpoint in before if endpoint["name"] == "live-takeover-counter"]
     pickled = (root / ".flash/resources.pkl").read_bytes()
     server = serve(root, "--remote", env=platform.variables)
     assert server.runsync("/counter") == 11
-    assert state(root)["live-legacy-counter"]["id"] == made
+    assert state(root)["live-takeover-counter"]["id"] == made
     server.stop()
     # It is not the run's own: it stays, as the file does.
-    assert endpoints(platform, "legacy") == ["live-legacy-counter"]
+    assert endpoints(platform, "takeover") == ["live-takeover-counter"]
     assert (root / ".flash/resources.pkl").read_bytes() == pickled
     platform.request("DELETE", f"/v2/serverless/{made}")
 

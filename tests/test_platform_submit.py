@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import select
 import time
 from collections.abc import Callable
 
@@ -160,6 +162,24 @@ def test_10_successes_are_200_json(platform: Platform, scripted: Make) -> None:
     endpoint.answered("POST", f"retry/{job}")
     endpoint.answered("POST", f"cancel/{job}", {})
     endpoint.answered("POST", "purge-queue", {})
+
+
+def test_a_body_that_comes_after_the_head_keeps_the_connection(platform: Platform, scripted: Make) -> None:
+    endpoint = scripted(platform)
+    connection = http.client.HTTPConnection("localhost", platform.port, timeout=20)
+    connection.connect()
+    connection.auto_open = 0  # one that was closed fails
+    for path in (f"/v2/{endpoint.id}/cancel/none", f"/v2/{endpoint.id}/purge-queue", "/v2/serverless") * 2:
+        connection.putrequest("POST", path)
+        connection.putheader("Authorization", f"Bearer {platform.token}")
+        connection.putheader("Content-Length", "2")
+        connection.endheaders()
+        # What is answered without the body is here by then.
+        readable, _, _ = select.select([connection.sock], [], [], 0.05)
+        assert not readable, path
+        connection.send(b"{}")
+        connection.getresponse().read()
+    connection.close()
 
 
 def test_11_rate_limit_is_429_json(platform: Platform, scripted: Make) -> None:

@@ -29,6 +29,7 @@ pub mod health;
 pub mod images;
 mod kill;
 mod launch;
+mod leftover;
 mod limits;
 pub mod logs;
 pub mod management;
@@ -234,7 +235,8 @@ impl Platform {
 
     /// Builds the router of `/v2/{endpoint}/…`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        client_api::router(Arc::clone(self)).merge(worker_api::router(Arc::clone(self)))
+        let router = client_api::router(Arc::clone(self)).merge(worker_api::router(Arc::clone(self)));
+        leftover::taken_in(router, Arc::clone(&self.shared.options.clock))
     }
 
     /// Returns what an endpoint's newest worker said it serves, once one has loaded.

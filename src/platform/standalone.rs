@@ -22,6 +22,7 @@ use super::balance;
 use super::clock::Clock;
 use super::error::{StandaloneError, StoreError};
 use super::front::{Front, RUNPOD_HOSTS};
+use super::leftover;
 use super::management::{Management, ManagementOptions};
 use super::options::RateLimits;
 use super::running::Running;
@@ -153,7 +154,10 @@ async fn run(
             token: None,
         },
         platform: Arc::clone(&platform),
-        router: platform.router().merge(management.router()).merge(clock_routes),
+        router: platform.router().merge(leftover::taken_in(
+            management.router().merge(clock_routes),
+            Arc::clone(&platform.shared.options.clock),
+        )),
     });
     let (stop, stopping) = watch::channel(false);
     let mut running = Running::here(url.clone(), token.clone());

@@ -68,7 +68,7 @@ pub(in crate::platform) async fn read_body(
 }
 
 /// Reads a body that nobody wants, within the same limits.
-pub(super) async fn discard(mut body: Body, clock: &dyn Clock) {
+pub(in crate::platform) async fn discard(mut body: Body, clock: &dyn Clock) {
     let mut seen = 0usize;
     let mut end = clock.sleep_until(clock.now().saturating_add(WHOLE));
     while seen <= DISCARD_LIMIT {

@@ -7,7 +7,6 @@ pub(super) mod admission;
 pub(super) mod body;
 mod endpoint;
 mod jobs;
-mod leftover;
 mod logs;
 mod openai;
 mod rates;
@@ -19,7 +18,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, get, post};
 use serde_json::json;
 
@@ -48,7 +46,6 @@ pub(super) fn router(platform: Arc<Platform>) -> Router {
         .route("/v2/{endpoint}", any(no_route))
         .route("/v2/{endpoint}/", any(no_route))
         .route("/v2/{endpoint}/{*rest}", any(no_route))
-        .layer(from_fn_with_state(Arc::clone(&platform), leftover::take_in))
         .with_state(platform)
 }
 

@@ -1,24 +1,31 @@
-//! Reads on what a refused request still sends: a connection that is closed with unread data is
-//! reset, and the client would see that instead of the answer.
+//! Reads what a handler left of its request's body. hyper closes a connection whose request was
+//! answered before its body had arrived, without saying so in the answer: a client that sends head
+//! and body apart finds the connection gone at its next request, or reset before it has read this
+//! one's answer.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header;
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::oneshot;
 
-use super::body::discard;
-use crate::platform::Platform;
+use super::client_api::body::discard;
+use super::clock::Clock;
 
-/// Answers a request, and takes in the rest of its body before the answer goes out.
-pub(super) async fn take_in(State(platform): State<Arc<Platform>>, request: Request, next: Next) -> Response {
+/// Has every route of `router` take in the rest of a request's body before its answer goes out.
+pub(super) fn taken_in(router: Router, clock: Arc<dyn Clock>) -> Router {
+    router.layer(from_fn_with_state(clock, take_in))
+}
+
+async fn take_in(State(clock): State<Arc<dyn Clock>>, request: Request, next: Next) -> Response {
     // A client that waits to be told to go on sends nothing once it has an answer.
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
         return next.run(request).await;
@@ -26,12 +33,10 @@ pub(super) async fn take_in(State(platform): State<Arc<Platform>>, request: Requ
     let (back, leftover) = oneshot::channel();
     let request = request.map(|body| Body::new(Lent { body, back: Some(back) }));
     let response = next.run(request).await;
-    let is_refusal = response.status().is_client_error() || response.status().is_server_error();
-    if is_refusal
-        && !response.headers().contains_key(header::CONNECTION)
+    if !response.headers().contains_key(header::CONNECTION)
         && let Ok(body) = leftover.await
     {
-        discard(body, &*platform.shared.options.clock).await;
+        discard(body, &*clock).await;
     }
     response
 }
