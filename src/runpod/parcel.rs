@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 
 use crate::wire::payload::{Payload, PayloadBody};
 
+/// Bytes that are given to the connection at once: what it has is not taken back.
+const PIECE: usize = 128 * 1024;
+
 /// What is to be sent, for all attempts. Clones are the same parcel.
 #[derive(Clone)]
 pub(super) struct Parcel {
@@ -29,6 +32,12 @@ struct Shared {
 struct State {
     /// Released when nobody wants the call any more.
     payload: Option<Payload>,
+    /// The attempt that is on its way. Not in the connection's hands, which may keep what it has
+    /// for as long as the other end does not read.
+    body: Option<PayloadBody>,
+    /// What is left of a piece of it.
+    piece: Bytes,
+    attempt: u32,
     progress: Progress,
 }
 
@@ -44,11 +53,15 @@ enum Progress {
 
 impl Parcel {
     pub(super) fn new(payload: &Payload) -> Self {
-        let state = State { payload: Some(payload.clone()), progress: Progress::Open };
-        Self {
-            shared: Arc::new(Shared { state: Mutex::new(state), reopened: Notify::new() }),
-            length: payload.len(),
-        }
+        let state = State {
+            payload: Some(payload.clone()),
+            body: None,
+            piece: Bytes::new(),
+            attempt: 0,
+            progress: Progress::Open,
+        };
+        let shared = Shared { state: Mutex::new(state), reopened: Notify::new() };
+        Self { shared: Arc::new(shared), length: payload.len() }
     }
 
     /// Returns the length of the body in bytes.
@@ -59,10 +72,11 @@ impl Parcel {
     /// Returns the body for another attempt; `None` once nobody wants the call any more.
     pub(super) fn body(&self) -> Option<ParcelBody> {
         let mut state = self.shared.lock();
-        let payload = state.payload.as_ref()?;
-        let body = payload.body();
+        state.body = Some(state.payload.as_ref()?.body());
+        state.piece = Bytes::new();
+        state.attempt += 1;
         state.progress = Progress::Open;
-        Some(ParcelBody { body, left: self.length, parcel: Arc::clone(&self.shared) })
+        Some(ParcelBody { attempt: state.attempt, left: self.length, parcel: Arc::clone(&self.shared) })
     }
 
     /// Takes note that the server has done nothing with what was sent.
@@ -80,6 +94,8 @@ impl Parcel {
     pub(super) fn give_up(&self) -> bool {
         let mut state = self.shared.lock();
         state.payload = None;
+        state.body = None;
+        state.piece = Bytes::new();
         if state.progress == Progress::Open {
             state.progress = Progress::TakenBack;
         }
@@ -103,7 +119,7 @@ impl Shared {
 
 /// The body of one attempt.
 pub(super) struct ParcelBody {
-    body: PayloadBody,
+    attempt: u32,
     left: u64,
     parcel: Arc<Shared>,
 }
@@ -113,21 +129,6 @@ pub(super) struct ParcelBody {
 #[error("the call was given up while it was sent")]
 pub(super) struct TakenBack;
 
-impl ParcelBody {
-    /// Says whether a piece may be given to the connection.
-    fn may_send(&mut self, length: u64) -> bool {
-        let mut state = self.parcel.lock();
-        self.left = self.left.saturating_sub(length);
-        if state.progress == Progress::TakenBack {
-            return false;
-        }
-        if self.left == 0 {
-            state.progress = Progress::Sent;
-        }
-        true
-    }
-}
-
 impl Body for ParcelBody {
     type Data = Bytes;
     type Error = TakenBack;
@@ -136,18 +137,35 @@ impl Body for ParcelBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TakenBack>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else { return Poll::Pending };
-        let Some(Ok(frame)) = frame else { return Poll::Ready(None) };
-        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-        Poll::Ready(Some(if self.may_send(length) { Ok(frame) } else { Err(TakenBack) }))
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let parcel = Arc::clone(&self.parcel);
+        let mut guard = parcel.lock();
+        let state = &mut *guard;
+        let Some(body) = state.body.as_mut().filter(|_| state.attempt == self.attempt) else {
+            return Poll::Ready(Some(Err(TakenBack)));
+        };
+        if state.piece.is_empty() {
+            let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else { return Poll::Pending };
+            let Some(Ok(frame)) = frame else { return Poll::Ready(None) };
+            state.piece = frame.into_data().unwrap_or_default();
+        }
+        let piece = state.piece.split_to(state.piece.len().min(PIECE));
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        if self.left == 0 {
+            state.progress = Progress::Sent;
+            state.body = None;
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        SizeHint::with_exact(self.left)
     }
 }
 
@@ -183,6 +201,21 @@ mod tests {
         assert!(parcel.give_up() && parcel.give_up());
         assert!(next(&mut body).expect("an end").is_err());
         assert!(parcel.body().is_none(), "it is not sent again");
+    }
+
+    #[test]
+    fn large_piece_is_given_bit_by_bit() {
+        let text: Bytes = (0..300_000_u32).map(|number| number.to_le_bytes()[1]).collect();
+        let parcel = Parcel::new(&Payload::json(text.clone()));
+        let mut body = parcel.body().expect("wanted");
+        let mut all = Vec::new();
+        while let Some(piece) = next(&mut body) {
+            let piece = piece.expect("given");
+            assert!(piece.len() <= PIECE);
+            all.extend_from_slice(&piece);
+            assert_eq!(body.size_hint().exact(), Some((text.len() - all.len()) as u64));
+        }
+        assert!(all == text && body.is_end_stream());
     }
 
     #[test]
