@@ -19,6 +19,8 @@ import cloudpickle
 import pytest
 import tensor_kinds
 import torch
+from payload_memory import BESIDE
+from payload_memory import server as memory_server
 from payload_support import IMAGE, Server, call, eventually, is_pinned, job, live, official_client, returned, serving
 from platform_support import Endpoint, Official, Platform
 from runpod_flash import _core, _tensors
@@ -173,3 +175,11 @@ def test_a_script_sends_tensors_to_a_worker_of_this_machine(
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() == "torch.Size([1000, 500]) 2005.0 True"
+
+
+def test_a_large_tensor_is_sent_without_a_copy_and_received_once(environment: dict[str, str]) -> None:
+    with memory_server(environment | {"PYTHONPATH": PACKAGES}) as measured:
+        assert measured("send", "tensor")["peak"] <= BESIDE
+        assert measured("send", "tensor strided")["peak"] <= BESIDE
+        found = measured("receive", "our tensor")
+        assert 0.9 * found["size"] <= found["peak"] <= found["size"] + BESIDE
