@@ -341,7 +341,8 @@ impl Client {
             let error = RunpodError::new(ErrorKind::Connection, "the call was given up before it was sent");
             return Err(Trouble::new(Reach::Answered, error));
         }
-        let answer = self.exchange(&ask).await;
+        // Boxed: what waits for a permit, however many they are, is small.
+        let answer = Box::pin(self.exchange(&ask)).await;
         drop(permit);
         answer
     }
