@@ -115,8 +115,9 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Configuration`] where `url` is none, or may not get the key.
     pub(super) fn prepare(&self, method: Method, url: &str) -> Result<RequestBuilder, RunpodError> {
-        self.check_key(&parse(url)?)?;
-        let request = self.unsigned(method, url)?;
+        let url = parse(url)?;
+        self.check_key(&url)?;
+        let request = self.http(&url)?.request(method, url);
         Ok(match &self.key {
             Some(key) => request.bearer_auth(key.reveal()),
             None => request,

@@ -337,7 +337,8 @@ impl Client {
             let brief = about.deadline.keep(self.shared.brief.acquire()).await;
             permit = Some(brief.map_err(|passed| Trouble::new(Reach::Unsent, passed))?);
         }
-        let answer = self.exchange(&ask).await;
+        // Boxed: what waits for a permit, however many they are, is small.
+        let answer = Box::pin(self.exchange(&ask)).await;
         drop(permit);
         answer
     }

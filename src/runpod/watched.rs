@@ -13,8 +13,9 @@ use super::job::{CallOptions, JobState, Status};
 
 /// Requests to cancel jobs of one endpoint at once (`platform.md` 1.11).
 const CANCELLING: usize = 20;
-/// How many submissions are remembered before old ones are forgotten.
+/// How many submissions are remembered at least before old ones are forgotten, and at most.
 const REMEMBERED: usize = 1024;
+const MOST_REMEMBERED: usize = 8 * REMEMBERED;
 
 /// A job that somebody waits for.
 pub(super) struct Watch {
@@ -57,6 +58,8 @@ struct State {
     unwanted: Vec<String>,
     is_cancelling: bool,
     submitted: HashMap<String, Instant>,
+    /// With how many of them old ones are forgotten.
+    forget_from: usize,
     has_no_sync: bool,
 }
 
@@ -74,15 +77,17 @@ impl Watched {
 
     /// Remembers when a job was submitted.
     pub(super) fn note(&self, job: &str) {
+        let now = Instant::now();
         let mut state = self.lock();
-        if state.submitted.len() >= REMEMBERED {
-            let now = Instant::now();
+        if state.submitted.len() >= state.forget_from.max(REMEMBERED) {
             state.submitted.retain(|_, when| now.duration_since(*when) < Duration::from_mins(1));
-            if state.submitted.len() >= 8 * REMEMBERED {
+            if state.submitted.len() >= MOST_REMEMBERED {
                 state.submitted.clear();
             }
+            // Twice as many as are left: forgetting costs each submission little.
+            state.forget_from = state.submitted.len() * 2;
         }
-        state.submitted.insert(job.to_owned(), Instant::now());
+        state.submitted.insert(job.to_owned(), now);
     }
 
     /// Returns when a job was submitted, if that was lately.
