@@ -49,7 +49,6 @@ async def main():
     head = json.dumps({"function_name": "f", "function_code": "def f(): pass"})
     await _core.live_call("ep", "f", head, (), {}, None, None)
 
-{}
 """
 LEFT = """
 loop = asyncio.new_event_loop()
@@ -76,7 +75,7 @@ def test_program_that_ends_cancels_the_jobs_of_its_calls(
 
     server = Server(script)
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM.format("asyncio.run(main())" if how == "Ctrl-C" else LEFT))
+    program.write_text(PROGRAM + ("asyncio.run(main())" if how == "Ctrl-C" else LEFT))
     ended = subprocess.Popen(
         [sys.executable, program, tmp_path / "end"],
         env=environment | server.environment,
@@ -106,7 +105,7 @@ def test_program_that_ends_waits_no_longer_than_it_must(run: Callable[..., Any],
     server = Server(lambda *_: hang)
     program = tmp_path / "program.py"
     program.write_text(
-        PROGRAM.format("import time\ntry:\n    asyncio.run(asyncio.wait_for(main(), 0.3))\nexcept TimeoutError:\n    pass\n")
+        PROGRAM + "try:\n    asyncio.run(asyncio.wait_for(main(), 0.3))\nexcept asyncio.TimeoutError:\n    pass\n"
     )
     done = run(sys.executable, program, env=server.environment, timeout=30)
     server.close()
@@ -125,8 +124,8 @@ def test_forked_child_leaves_the_jobs_of_its_parent_alone(
     server = Server(script)
     program = tmp_path / "program.py"
     program.write_text(
-        PROGRAM.format(
-            """
+        PROGRAM
+        + """
 loop = asyncio.new_event_loop()
 task = loop.create_task(main())
 while not os.path.exists(sys.argv[1]):
@@ -137,7 +136,6 @@ if child == 0:
 os.waitpid(child, 0)
 os._exit(0)
 """
-        )
     )
     ended = subprocess.Popen([sys.executable, program, tmp_path / "end"], env=environment | server.environment)
     try:

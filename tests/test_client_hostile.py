@@ -149,8 +149,7 @@ class Recursive:
     """Unpickles itself within itself, until the interpreter has had enough."""
 
     def __reduce__(self) -> Any:
-        code = "def f(n):\n import pickle\n return f(n + 1) if n < 100000 else 0\nf(0)"
-        return (exec, (code,))
+        return (exec, ("def f(n):\n return f(n + 1) if n < 100000 else 0\nf(0)", {}))
 
 
 @pytest.mark.parametrize("padding", [0, 2_000_000])

@@ -26,7 +26,8 @@ pub(super) struct Parcel {
 
 struct Shared {
     state: Mutex<State>,
-    reopened: Notify,
+    /// Told where nobody has to be waited for any more.
+    settled: Notify,
 }
 
 struct State {
@@ -39,6 +40,8 @@ struct State {
     piece: Bytes,
     attempt: u32,
     progress: Progress,
+    /// The job that was made of it, before all of the answer is there.
+    job: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,8 +62,9 @@ impl Parcel {
             piece: Bytes::new(),
             attempt: 0,
             progress: Progress::Open,
+            job: None,
         };
-        let shared = Shared { state: Mutex::new(state), reopened: Notify::new() };
+        let shared = Shared { state: Mutex::new(state), settled: Notify::new() };
         Self { shared: Arc::new(shared), length: payload.len() }
     }
 
@@ -85,7 +89,7 @@ impl Parcel {
         if state.progress == Progress::Sent {
             state.progress = Progress::Open;
             drop(state);
-            self.shared.reopened.notify_one();
+            self.shared.settled.notify_one();
         }
     }
 
@@ -102,11 +106,24 @@ impl Parcel {
         state.progress == Progress::TakenBack
     }
 
-    /// Ends when nobody wants the call any more, as `unwanted` tells, and nothing was accepted.
-    pub(super) async fn taken_back(&self, unwanted: impl Future<Output = ()>) {
+    /// Takes note of the job that a long answer is about, while it arrives.
+    pub(super) fn accepted_as(&self, job: String) {
+        self.shared.lock().job = Some(job);
+        self.shared.settled.notify_one();
+    }
+
+    /// Ends when nobody wants the call any more, as `unwanted` tells, and its answer has not to be
+    /// read: nothing was accepted, or the job's ID is known.
+    pub(super) async fn taken_back(&self, unwanted: impl Future<Output = ()>) -> Option<String> {
         unwanted.await;
-        while !self.give_up() {
-            self.shared.reopened.notified().await;
+        loop {
+            if self.give_up() {
+                return None;
+            }
+            if let Some(job) = self.shared.lock().job.clone() {
+                return Some(job);
+            }
+            self.shared.settled.notified().await;
         }
     }
 }
@@ -228,6 +245,19 @@ mod tests {
         let mut waiting = Box::pin(parcel.taken_back(std::future::ready(())));
         assert!(waiting.as_mut().now_or_never().is_none());
         parcel.reopen();
-        assert!(waiting.now_or_never().is_some());
+        assert_eq!(waiting.now_or_never().expect("settled"), None);
+    }
+
+    #[test]
+    fn answer_is_not_waited_for_once_the_job_is_known() {
+        let parcel = parcel();
+        let mut body = parcel.body().expect("wanted");
+        while let Some(piece) = next(&mut body) {
+            piece.expect("given");
+        }
+        let mut waiting = Box::pin(parcel.taken_back(std::future::ready(())));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        parcel.accepted_as("j1".to_owned());
+        assert_eq!(waiting.now_or_never().expect("settled").as_deref(), Some("j1"));
     }
 }
