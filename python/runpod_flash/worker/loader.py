@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import json
 import os
 import sys
@@ -256,8 +255,3 @@ def named(module: types.ModuleType, name: str) -> Any:
             )
         )
     return value
-
-
-def methods_of(cls: type) -> list[str]:
-    """Return the public methods that a class itself defines, in the order of the source."""
-    return [name for name, value in vars(cls).items() if not name.startswith("_") and inspect.isfunction(value)]

@@ -84,6 +84,29 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     )
 
 
+def methods_of(cls: type) -> list[str]:
+    """Return the public methods that a class itself defines, in the order of the source."""
+    return [name for name, value in vars(cls).items() if not name.startswith("_") and inspect.isfunction(value)]
+
+
+def choose_method(cls: type, value: Any) -> tuple[str, Any]:
+    """Return the method of a class that an input is for, and the rest of the input; raises `RefusedError`.
+
+    The key `method` says which, where there are several; it may name the only one, too.
+    """
+    methods = methods_of(cls)
+    name = value.get("method") if isinstance(value, dict) else None
+    if name in methods:
+        # The method's name is an input, so what is left may be empty.
+        return str(name), {key: part for key, part in value.items() if key != "method"} or {EMPTY_KEY: True}
+    if len(methods) == 1:
+        return methods[0], value
+    listed = ", ".join(methods)
+    if name is None:
+        raise invalid(f'`{cls.__name__}` has several methods ({listed}): say which with a "method" key in `input`')
+    raise invalid(f"`{cls.__name__}` has no method {name!r}; it has: {listed}")
+
+
 class Inputs:
     """The inputs of one callable: a pydantic model made from its signature."""
 
