@@ -209,7 +209,7 @@ def load_script(file: str) -> types.ModuleType:
     # Names resolve from the first line on: pydantic looks a class's module up while it is made.
     sys.modules["__main__"] = module
     with open(file, "rb") as stream:
-        code = compile(stream.read(), file, "exec")
+        code = compile(stream.read(), file, "exec", dont_inherit=True)
     with contextlib.suppress(_context.LoadStopped):
         exec(code, module.__dict__)
     for value in list(module.__dict__.values()):

@@ -116,6 +116,7 @@ class Inputs:
         words = name.replace(".", "_").split("_")
         self.title = "".join(word[:1].upper() + word[1:] for word in words) + suffix
         self.module = getattr(function, "__module__", None)
+        self.namespace = getattr(inspect.unwrap(function), "__globals__", None)
         everything = self.signature.parameters.values()
         self.parameters = [each for each in everything if each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
         self.takes_more = any(each.kind is kinds.VAR_KEYWORD for each in everything)
@@ -187,7 +188,9 @@ class Inputs:
                     model = create_model(
                         self.title, __config__=config, __module__=self.module or __name__, **fields(lenient)
                     )
-                    if model.__pydantic_complete__ or lenient or model.model_rebuild(raise_errors=False):
+                    if model.__pydantic_complete__ or lenient:
+                        return model
+                    if model.model_rebuild(raise_errors=False, _types_namespace=self.namespace):
                         return model
             except Exception:
                 if lenient:
