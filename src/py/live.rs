@@ -77,9 +77,9 @@ pub(super) fn list_adapter(name: &str, is_async: bool, method: Option<&str>) -> 
 
 /// Returns code whose function `_flash_json_call` takes and gives JSON text.
 #[pyfunction]
-#[pyo3(signature = (name, method=None))]
-pub(super) fn json_adapter(name: &str, method: Option<&str>) -> String {
-    ship::json_adapter(name, method)
+#[pyo3(signature = (name, method=None, version=""))]
+pub(super) fn json_adapter(name: &str, method: Option<&str>, version: &str) -> String {
+    ship::json_adapter(name, method, version)
 }
 
 /// Calls a live endpoint; the awaitable gives `(value, stdout)`. The job goes with the awaitable.
