@@ -145,7 +145,12 @@ def test_what_is_in_the_way_is_said_with_the_way_out(
         (403, "text/html", "<h1>Forbidden</h1>", "may not do this: give it the permission in the console"),
         (429, "application/json", '{"error":"slow down"}', "Runpod answered 429: slow down"),
         (503, "text/html", "<h1>maintenance</h1>", "Runpod has a problem: try again in a while"),
-        (200, "application/json", '{"errors":[{"message":"Something went wrong"}],"data":{"myself":null}}', "went wrong"),
+        (
+            200,
+            "application/json",
+            '{"errors":[{"message":"Something went wrong"}],"data":{"myself":null}}',
+            "went wrong",
+        ),
         (400, "application/json", '{"errors":[{"message":"Cannot query field \\"id\\""}]}', 'Cannot query field "id"'),
         (200, "text/html", "<h1>captive portal</h1>", "something that is not JSON"),
     ],
