@@ -28,8 +28,8 @@ const DETACH_FROM: usize = 16 * 1024;
 /// A pickle that claims more in one string is not believed before it is there.
 const STEP: usize = 1 << 20;
 
-/// What the main thread of a program has too: a pickle may import modules, and recurse as far as Python lets it.
-const STACK: usize = 16 << 20;
+/// Bytes of an unpickling thread's stack.
+const STACK: usize = 8 << 20;
 
 /// Why a text cannot be unpickled.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -286,6 +286,7 @@ fn start(text: mpsc::Receiver<Bytes>) -> Result<oneshot::Receiver<Unpickled>, Ru
     let running = Running::enter();
     std::thread::Builder::new()
         .name("flash-unpickle".to_owned())
+        // As much as Python's own threads have: code that unpickling runs may be deeply nested.
         .stack_size(STACK)
         .spawn(move || {
             // A value that nobody waits for any more is dropped here, where the interpreter is.

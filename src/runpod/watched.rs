@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::error::RunpodError;
-use super::job::{CallOptions, JobState};
+use super::job::{CallOptions, JobState, Status};
 
 /// Requests to cancel jobs of one endpoint at once (`platform.md` 1.11).
 const CANCELLING: usize = 20;
@@ -24,8 +24,16 @@ pub(super) struct Watch {
     /// When it was submitted, where that is known.
     pub(super) since: Option<Instant>,
     pub(super) reply: oneshot::Sender<Result<JobState, RunpodError>>,
-    /// The trouble of the last look at it, for whoever stops waiting meanwhile.
-    pub(super) trouble: std::sync::Arc<Mutex<Option<String>>>,
+    /// What the last look at it brought, for whoever stops waiting meanwhile.
+    pub(super) seen: std::sync::Arc<Mutex<LastSeen>>,
+}
+
+/// What is known of a job that has not ended.
+#[derive(Default)]
+pub(super) struct LastSeen {
+    pub(super) status: Option<Status>,
+    /// Why the last look brought nothing.
+    pub(super) trouble: Option<String>,
 }
 
 /// What is known of an endpoint.

@@ -298,7 +298,7 @@ impl Backend for LiveBackend {
             let answered = sent.and_then(|(_, body)| answer::json_result(&body));
             match answered {
                 Ok(Ok(result)) => Ok(route::reply(200, &result)),
-                Ok(Err(errors)) => Err(answer::invalid(errors)),
+                Ok(Err(misfit)) => Err(answer::invalid(misfit)),
                 Err(error) => Err(report(&error)),
             }
         })

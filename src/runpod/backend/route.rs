@@ -40,6 +40,10 @@ pub(super) fn resolve(
             arguments.insert(name, value.into());
         }
         arguments.extend(parameters.into_iter().map(|(name, value)| (name, value.into())));
+        if arguments.is_empty() {
+            // A job's input must not be empty; a request may be.
+            arguments.insert("__empty".to_owned(), true.into());
+        }
         return Ok((callable.name.clone(), Value::Object(arguments).to_string().into_bytes()));
     }
     let (status, text) = if methods.is_empty() { (404, "Not Found") } else { (405, "Method Not Allowed") };
