@@ -165,9 +165,9 @@ fn value(
     let value = match (read, &response.result, response.json_result) {
         (Some(read), ..) => read.map_err(|error| unreadable(py, name, &error))?,
         (None, Some(text), _) => {
-            unpickle::load_base64(py, Bytes::copy_from_slice(text.as_bytes()), &malformed)
-                .map_err(|error| unreadable(py, name, &error))?
-                .unbind()
+            let raised = |error: &PyErr| unreadable(py, name, error);
+            let text = Bytes::copy_from_slice(text.as_bytes());
+            unpickle::load_base64(py, text, &malformed, &raised)?.unbind()
         }
         (None, None, Some(json)) => py.import("json")?.call_method1("loads", (json.get(),))?.unbind(),
         (None, None, None) => py.None(),
