@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod credentials_file;
 pub mod error;
 mod exchange;
+pub(crate) mod execute;
 mod failure;
 pub mod job;
 pub mod jobs;
