@@ -89,7 +89,9 @@ pub(super) fn resolve(endpoint: &DeclaredEndpoint, head: &HttpHead) -> Result<Fo
     if path.len() > 1 && !fits(&other).is_empty() {
         let raw = head.path.strip_suffix('/').map_or_else(|| format!("{}/", head.path), ToOwned::to_owned);
         let query = if head.query.is_empty() { String::new() } else { format!("?{}", head.query) };
-        let location = format!("{}{raw}{query}", head.root_path);
+        let host = head.headers.iter().find(|(name, _)| name == "host");
+        let host = host.map(|(_, host)| format!("http://{}", String::from_utf8_lossy(host)));
+        let location = format!("{}{}{raw}{query}", host.unwrap_or_default(), head.root_path);
         return Err(reply(307, &[("location".to_owned(), location.into())], Bytes::new(), ""));
     }
     Err(refusal(404, "Not Found", &[]))
