@@ -142,6 +142,46 @@ async def endless():
     return StreamingResponse(pieces())
 """
 
+#: With annotations that are text, and what other files of the project have.
+LAZY = """
+from __future__ import annotations
+
+from typing import Optional
+
+from pydantic import BaseModel
+from runpod_flash import Endpoint
+from shapes import Shape, area
+
+api = Endpoint(name="routed-lazy", cpu="cpu3c-1-2")
+
+
+class Order(BaseModel):
+    shape: Shape
+    parent: Optional[Order] = None
+
+
+@api.post("/order")
+async def order(order: Order, factor: int = 1):
+    return {"area": area(order.shape) * factor, "nested": order.parent is not None}
+
+
+@api.post("/plain")
+def plain(shape: Shape, count: int = 1):
+    return {"type": type(shape).__name__, "count": count}
+"""
+SHAPES = """
+from pydantic import BaseModel
+
+
+class Shape(BaseModel):
+    side: float
+
+
+def area(shape: Shape) -> float:
+    return shape.side**2
+"""
+FILES = {"api.py": APP, "lazy.py": LAZY, "shapes.py": SHAPES}
+
 Send = dict[str, Any]
 #: What is sent to both: method, path, the rest.
 SENT: list[tuple[str, str, Send]] = [
@@ -181,6 +221,11 @@ SENT: list[tuple[str, str, Send]] = [
     ("GET", "/nowhere", {}),
     ("GET", "/stream/", {}),
 ]
+LAZY_SENT: list[tuple[str, str, Send]] = [
+    ("POST", "/order?factor=2", {"json": {"shape": {"side": 3}, "parent": {"shape": {"side": "1"}}}}),
+    ("POST", "/order", {"json": {"shape": {"side": "x"}}}),
+    ("POST", "/plain", {"json": {"side": 2}}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +234,7 @@ def sides(
 ) -> Iterator[tuple[Server, Server]]:
     """The same project on this machine and on Runpod."""
     serve = Serve(session_environment)
-    here, there = (Project(tmp_path_factory.mktemp(name)).write({"api.py": APP}) for name in ("here", "there"))
+    here, there = (Project(tmp_path_factory.mktemp(name)).write(FILES) for name in ("here", "there"))
     yield serve(here, "--local"), serve(there, "--remote", env=platform.variables)
     serve.stop_all()
 
@@ -197,7 +242,8 @@ def sides(
 def shown(answer: httpx.Response) -> Any:
     """Return what must be the same in both places."""
     kept = ("content-type", "x-own", "x-path", "x-tea", "allow", "location", "set-cookie")
-    headers = [(name, value) for name, value in answer.headers.multi_items() if name in kept]
+    port = str(answer.url.port)
+    headers = [(name, value.replace(port, "PORT")) for name, value in answer.headers.multi_items() if name in kept]
     body: Any = answer.content
     if answer.headers.get("content-type") == "application/json":
         body = answer.json()
@@ -209,13 +255,14 @@ def shown(answer: httpx.Response) -> Any:
 
 @pytest.mark.parametrize("where", ["prefix", "host"])
 def test_routes_answer_as_on_this_machine(sides: tuple[Server, Server], where: str) -> None:
-    for method, path, rest in SENT:
+    for method, path, rest in [*SENT, *LAZY_SENT]:
+        label = "lazy" if (method, path, rest) in LAZY_SENT else "api"
         answers = []
         for server in sides:
             options = {**rest, "headers": dict(rest.get("headers", {}))}
             if where == "host":
-                options["headers"]["host"] = f"routed-api.localhost:{server.port}"
-            url = path if where == "host" else f"/api{path}"
+                options["headers"]["host"] = f"routed-{label}.localhost:{server.port}"
+            url = path if where == "host" else f"/{label}{path}"
             answers.append(shown(server.request(method, url, **options)))
         here, there = answers
         assert there == here, f"{method} {path} {rest}"

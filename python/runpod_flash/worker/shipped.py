@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
+
+from pydantic import BaseModel
 
 from .routes import Routes, current_result, scope_of
 
@@ -78,6 +81,7 @@ async def answer(method: str, path: str, function: Callable[..., Any], head: str
     request["headers"] = [(name, value.encode("latin-1")) for name, value in request["headers"]]
     exchange = Exchange(body)
     current_result.set([])
+    _complete_models(getattr(inspect.unwrap(function), "__globals__", {}))
     try:
         routes = Routes("live", _run_sync)
         routes.add(method, path, function)
@@ -91,6 +95,14 @@ async def answer(method: str, path: str, function: Callable[..., Any], head: str
             raise
     told = json.dumps(exchange.head).encode()
     return b"".join([len(told).to_bytes(4, "big"), told, *exchange.pieces])
+
+
+def _complete_models(names: dict[str, Any]) -> None:
+    """Finish models whose annotations are text: pydantic looks in their module, which is not this text."""
+    for found in list(names.values()):
+        is_model = isinstance(found, type) and issubclass(found, BaseModel) and found is not BaseModel
+        if is_model and not found.__pydantic_complete__:
+            found.model_rebuild(raise_errors=False, _types_namespace=names)
 
 
 async def _run_sync(job: Callable[[], Any]) -> Any:

@@ -140,8 +140,10 @@ def run(entry, request, abandoned):
         pause = min(pause * 1.5, 3.0)
         state = ask(name, "%s/status/%s" % (url, state["id"]), None, abandoned)
     output = state.get("output")
-    if state.get("status") not in (None, "COMPLETED") or not isinstance(output, dict):
-        raise RemoteError("remote %s ended %s: %s" % (name, state.get("status"), state.get("error") or output))
+    status = state.get("status")
+    if status not in (None, "COMPLETED") or not isinstance(output, dict):
+        how = "failed" if status == "FAILED" else "ended %s" % status
+        raise RemoteError("remote %s %s: %s" % (name, how, state.get("error") or output))
     if not output.get("success"):
         raise RemoteError("remote %s failed: %s" % (name, output.get("error") or output.get("result")))
     return decode(output["result"]) if output.get("result") is not None else output.get("json_result")

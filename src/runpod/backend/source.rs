@@ -204,6 +204,10 @@ impl Remote {
             let mut head = common(other, &inner);
             let mut code = whole(&inner.future, &inner.code);
             if inner.is_class {
+                for (method, is_async) in &inner.generators {
+                    code.push('\n');
+                    code.push_str(&ship::list_adapter(&inner.name, *is_async, Some(method)).0);
+                }
                 head.insert("execution_type".to_owned(), json!("class"));
                 head.insert("class_name".to_owned(), json!(inner.name));
                 head.insert("class_code".to_owned(), json!(code));
@@ -223,7 +227,7 @@ impl Remote {
                 endpoint: id,
                 request: Value::Object(head),
                 calls: !inner.callees.is_empty(),
-                generators: inner.generators.iter().cloned().collect(),
+                generators: inner.generators.keys().cloned().collect(),
             };
             table.insert(callee.key.clone(), request);
             pending.extend(inner.callees);
