@@ -140,7 +140,7 @@ def test_json_adapter_maps_and_checks_what_a_route_gets(platform: Platform) -> N
 
     assert call({"item": {"size": "3"}, "n": 4}) == {"result": {"size": 12, "word": "w", "set": [1]}}
     wrong = call({"item": {"size": "x"}})["errors"]
-    assert [(one["loc"], one["type"]) for one in wrong] == [(["item", "size"], "int_parsing")]
+    assert [(one["loc"], one["type"]) for one in wrong] == [(["body", "input", "item", "size"], "int_parsing")]
     assert [one["type"] for one in call({"n": 1})["errors"]] == ["missing"]
     endpoint.delete()
 

@@ -30,16 +30,20 @@ def job(data: dict[str, Any], endpoint: Endpoint) -> EndpointJob[Any]:
     return EndpointJob(data, endpoint)
 
 
+def known(endpoint: Endpoint) -> tuple[str, ...] | None:
+    """Return how the core addresses an endpoint whose ID is known."""
+    found = endpoint.id if endpoint.id is not None else endpoint._endpoint_id
+    return None if found is None else (str(found),)
+
+
 async def reference(endpoint: Endpoint) -> tuple[str, ...]:
     """Return how the core addresses an endpoint: ``(id,)``, or app, environment and name.
 
     An ID always counts. An image becomes an endpoint at its first request; in a worker on Runpod it is
     the one that was deployed with the app.
     """
-    if endpoint.id is not None:
-        return (str(endpoint.id),)
-    if endpoint._endpoint_id is not None:
-        return (endpoint._endpoint_id,)
+    if (found := known(endpoint)) is not None:
+        return found
     if os.environ.get("RUNPOD_ENDPOINT_ID") or os.environ.get("RUNPOD_POD_ID"):
         from . import _deployed
 

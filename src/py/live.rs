@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
@@ -12,6 +11,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
+use super::jobs::duration;
 use super::live_provision::provisioner;
 use super::unpickle::{self, Reader};
 use super::{completion, errors, payload};
@@ -82,12 +82,12 @@ pub(super) fn list_adapter(name: &str, is_async: bool, method: Option<&str>) -> 
 
 /// Returns code whose function `_flash_json_call` takes and gives JSON text.
 #[pyfunction]
-#[pyo3(signature = (name, method=None))]
-pub(super) fn json_adapter(name: &str, method: Option<&str>) -> String {
-    ship::json_adapter(name, method)
+#[pyo3(signature = (name, method=None, version=""))]
+pub(super) fn json_adapter(name: &str, method: Option<&str>, version: &str) -> String {
+    ship::json_adapter(name, method, version)
 }
 
-/// Calls a live endpoint; the awaitable gives `(value, stdout)`.
+/// Calls a live endpoint; the awaitable gives `(value, stdout)`. The job goes with the awaitable.
 ///
 /// `head` is JSON: the `FunctionRequest` without its arguments. What the function raised is told to
 /// `runpod_flash._live.failed`, which makes the exception.
@@ -106,7 +106,7 @@ pub(super) fn live_call<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let request = request_of(&name, head, args, kwargs, constructor)?;
     let client = client(py)?;
-    let (options, reader) = options(timeout);
+    let (options, reader) = options(timeout)?;
     let call = async move {
         let reference = EndpointRef::Id(endpoint);
         client.call(&reference, &request.into_job(), &options).await
@@ -130,7 +130,7 @@ pub(super) fn live_execute<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let request = request_of(&name, head, args, kwargs, constructor)?;
     let client = client(py)?;
-    let (options, reader) = options(timeout);
+    let (options, reader) = options(timeout)?;
     let call = async move { client.execute(&endpoint, &request.into_execute(), &options).await };
     completion::awaitable(py, call, move |py, outcome| finish(py, &name, outcome, &reader))
 }
@@ -166,7 +166,7 @@ pub(super) fn live_wait(
     job: String,
 ) -> PyResult<Bound<'_, PyAny>> {
     let client = client(py)?;
-    let (options, reader) = options(None);
+    let (options, reader) = options(None)?;
     let call = async move { client.wait(&EndpointRef::Id(endpoint), &job, &options).await };
     completion::awaitable(py, call, move |py, outcome| finish(py, &name, outcome, &reader))
 }
@@ -187,14 +187,16 @@ fn request_of(
 }
 
 /// Options of a call whose large result is read as it arrives.
-fn options(timeout: Option<f64>) -> (CallOptions, Arc<Reader>) {
+fn options(timeout: Option<f64>) -> PyResult<(CallOptions, Arc<Reader>)> {
     let reader = Arc::new(Reader::default());
     let options = CallOptions {
-        timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-        large: Some(Arc::<Reader>::clone(&reader)),
+        timeout: duration(timeout)?,
+        // The function's result is for nobody once the call is gone.
+        cancel_when_dropped: true,
+        large: Some(Arc::<Reader>::clone(&reader) as _),
         ..CallOptions::default()
     };
-    (options, reader)
+    Ok((options, reader))
 }
 
 /// Makes `(value, stdout)` of how a call ended.

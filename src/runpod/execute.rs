@@ -5,10 +5,11 @@ use reqwest::Method;
 
 use super::balanced::{WHOLE, WORKER, reach_of};
 use super::client::Client;
+use super::dial::send;
 use super::error::{ErrorKind, RunpodError};
-use super::exchange::{body, broken};
 use super::job::{CallOptions, JobState, Output, Status};
 use super::jobs::check_size;
+use super::refusal::unanswered;
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
 use crate::wire::limits::Route;
 use crate::wire::payload::Payload;
@@ -64,8 +65,9 @@ impl Client {
             trouble.error.exchange.request = Some(format!("POST {url}"));
             trouble
         };
-        let sending = sending.header("Content-Type", "application/json").body(body(payload));
-        let response = sending.send().await.map_err(|error| about(broken(&error)))?;
+        let sending =
+            sending.header("Content-Type", "application/json").body(reqwest::Body::wrap(payload.body()));
+        let response = send(sending).await.map_err(|error| about(unanswered(&error)))?;
         if !response.status().is_success() {
             let (status, is_of_worker) = (response.status(), response.headers().contains_key(WORKER));
             let mut trouble = self.refused(false, response).await;

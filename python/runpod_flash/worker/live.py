@@ -321,7 +321,8 @@ def defined(request: FunctionRequest) -> Any:
     linecache.cache[file] = (len(request.code), None, request.code.splitlines(keepends=True), file)
     # Pickle takes what `__main__` has by value: the client has none of these objects.
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
-    exec(compile(request.code, file, "exec"), namespace)
+    # Futures of this file are not those of the source.
+    exec(compile(request.code, file, "exec", dont_inherit=True), namespace)
     target = namespace.get(request.name)
     if not callable(target):
         raise LookupError(f"the source that was sent defines no `{request.name}`")

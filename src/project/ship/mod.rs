@@ -16,6 +16,7 @@ mod tests;
 mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 pub use error::ShipError;
@@ -69,6 +70,15 @@ pub struct Shipment {
     pub callees: Vec<Callee>,
     /// Names that have no (good) source.
     pub values: Vec<Value>,
+}
+
+impl Shipment {
+    /// Returns a text that changes when what travels does.
+    pub fn version(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        (&self.code, &self.modules).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
 }
 
 /// An endpoint's function or class that shipped code calls.

@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 /// Calls other endpoints.
 const CALLEES: &str = include_str!("callees.py");
-/// Maps JSON to arguments and a result to JSON.
+/// Maps JSON to arguments and a result to JSON, by the two texts below.
 const JSON_CALL: &str = include_str!("json_call.py");
+/// What our worker makes of an input, and of a result: the same text, so that both are the same.
+const VALIDATION: &str = include_str!("../../../python/runpod_flash/worker/validation.py");
+const ENCODING: &str = include_str!("../../../python/runpod_flash/worker/encoding.py");
 
 /// Names of the interpreter, and those that every module has; sorted.
 pub(super) const BUILTINS: &[&str] = &[
@@ -349,16 +353,23 @@ pub fn list_adapter(name: &str, is_async: bool, method: Option<&str>) -> (String
 }
 
 /// Returns code whose function takes JSON text and gives JSON text: `{"result": …}`, or
-/// `{"errors": […]}` where the input does not fit. Its name is `_flash_json_call`.
-pub fn json_adapter(name: &str, method: Option<&str>) -> String {
-    let target = method.map_or_else(|| name.to_owned(), |method| format!("{name}().{method}"));
-    format!("{JSON_CALL}\n_flash_target = {target}\n")
+/// `{"errors": …, "message": …}` where the input does not fit. Its name is `_flash_json_call`.
+///
+/// Without a `method`, a class's is chosen by the input. A class's object is kept for the next call of
+/// the same `version`, which [`super::Shipment::version`] tells.
+pub fn json_adapter(name: &str, method: Option<&str>, version: &str) -> String {
+    // A JSON text is a Python literal, too.
+    let sources = json!({ "validation": VALIDATION, "encoding": ENCODING });
+    let method = method.map_or_else(|| "None".to_owned(), |method| json!(method).to_string());
+    let version = json!(version);
+    format!(
+        "{JSON_CALL}\n_flash_json_sources = {sources}\n_flash_json_callable = ({name}, {method})\n\
+         _flash_json_key = {version}\n"
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn callee(endpoint: &str, code: &str, calls: bool) -> CalleeRequest {

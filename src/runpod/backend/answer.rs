@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::{base64, plain};
 use crate::endpoint::JobStatus;
@@ -14,8 +14,17 @@ use crate::wire::function::{FunctionResponse, RemoteFailure};
 use crate::wire::message::{ErrorReport, Failure};
 use crate::wire::payload::{Part, Payload};
 
-/// What a job's function gave, or the list of what is wrong with its input.
-pub(super) type Answered = Result<Bytes, Value>;
+/// What a job's function gave, or what is wrong with its input.
+pub(super) type Answered = Result<Bytes, Misfit>;
+
+/// Why an input does not fit.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// `FastAPI`'s list, or a text.
+    detail: Value,
+    /// The same in one line.
+    message: String,
+}
 
 /// Reads a worker's answer.
 pub(super) fn response(text: &[u8]) -> Result<FunctionResponse<'_>, RunpodError> {
@@ -49,6 +58,8 @@ pub(super) fn json_result(text: &[u8]) -> Result<Answered, RunpodError> {
         result: Option<&'a RawValue>,
         #[serde(default)]
         errors: Option<Value>,
+        #[serde(default)]
+        message: String,
     }
     let pickled = decoded(&response(text)?)?;
     let wrong = |error: String| RunpodError::new(ErrorKind::Malformed, error);
@@ -56,7 +67,7 @@ pub(super) fn json_result(text: &[u8]) -> Result<Answered, RunpodError> {
         .map_err(|error| wrong(error.to_string()))?;
     let adapted: Adapted<'_> = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     Ok(match (adapted.errors, adapted.result) {
-        (Some(errors), _) => Err(errors),
+        (Some(detail), _) => Err(Misfit { detail, message: adapted.message }),
         (None, Some(result)) => Ok(Bytes::copy_from_slice(result.get().as_bytes())),
         (None, None) => Ok(Bytes::from_static(b"null")),
     })
@@ -98,9 +109,9 @@ pub(super) fn job_view(state: JobState) -> JobView {
     });
     match result {
         Ok(Ok(output)) => view.output = Some(output),
-        Ok(Err(errors)) => {
+        Ok(Err(misfit)) => {
             view.status = JobStatus::Failed;
-            view.error = Some(invalid(errors));
+            view.error = Some(invalid(misfit));
         }
         Err(error) => {
             if view.status == JobStatus::Completed {
@@ -112,15 +123,10 @@ pub(super) fn job_view(state: JobState) -> JobView {
     view
 }
 
-/// The report for input that does not fit; places are those of a job's body.
-pub(super) fn invalid(mut errors: Value) -> ErrorReport {
-    for error in errors.as_array_mut().into_iter().flatten() {
-        if let Some(Value::Array(place)) = error.get_mut("loc") {
-            place.splice(0..0, [json!("body"), json!("input")]);
-        }
-    }
-    let text = "the input does not fit the function's parameters";
-    ErrorReport { detail: Some(errors), ..ErrorReport::new(Failure::InvalidInput, "ValidationError", text) }
+/// The report for input that does not fit.
+pub(super) fn invalid(misfit: Misfit) -> ErrorReport {
+    let report = ErrorReport::new(Failure::InvalidInput, "ValidationError", misfit.message);
+    ErrorReport { detail: Some(misfit.detail), ..report }
 }
 
 /// Tells of a failure in the words that cross processes.

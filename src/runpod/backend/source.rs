@@ -108,10 +108,9 @@ impl Remote {
         ids: &HashMap<String, String>,
     ) -> Result<FunctionRequest, RunpodError> {
         let (name, method) = split(callable);
-        let adapter = |shipment: &Shipment| ship::json_adapter(&shipment.name, method);
+        let adapter = |shipment: &Shipment| ship::json_adapter(&shipment.name, method, &shipment.version());
         let head = self.head(endpoint, name, "_flash_json_call", &adapter, ids)?;
-        let input = without_filler(input);
-        let arguments = Arguments { positional: vec![pickled_text(&input)], named: Vec::new() };
+        let arguments = Arguments { positional: vec![pickled_text(input)], named: Vec::new() };
         Ok(FunctionRequest { head, arguments, constructor: None })
     }
 
@@ -297,18 +296,6 @@ pub(super) struct Packed {
     pub(super) constructor_start: u16,
     /// Whether items are wanted.
     pub(super) is_stream: bool,
-}
-
-/// A job's input without what clients put into an empty one, because Runpod refuses it.
-fn without_filler(input: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    let is_short = input.len() < 64 && input.windows(9).any(|window| window == b"\"__empty\"");
-    if is_short
-        && let Ok(Value::Object(mut fields)) = serde_json::from_slice(input)
-        && fields.remove("__empty").is_some()
-    {
-        return Value::Object(fields).to_string().into_bytes().into();
-    }
-    input.into()
 }
 
 /// `Class.method` or `function`.

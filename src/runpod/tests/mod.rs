@@ -3,6 +3,9 @@
 mod balanced;
 mod cancel;
 mod faults;
+mod hostile;
+mod http2;
 mod many;
 mod server;
 mod stream;
+mod tls;

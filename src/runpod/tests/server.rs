@@ -147,6 +147,11 @@ impl Request {
 
 /// A client that waits for milliseconds where the real one waits for seconds.
 pub(super) fn client(address: &str) -> Client {
+    client_at(&format!("http://{address}"))
+}
+
+/// The same for a URL.
+pub(super) fn client_at(base: &str) -> Client {
     let ms = Duration::from_millis;
     let timing = Timing {
         first_wait: ms(1000),
@@ -161,8 +166,8 @@ pub(super) fn client(address: &str) -> Client {
         backoff: ms(2),
     };
     let urls = Urls {
-        api: format!("http://{address}"),
-        endpoints: format!("http://{address}/v2"),
+        api: base.to_owned(),
+        endpoints: format!("{base}/v2"),
         console: String::new(),
         logs: String::new(),
     };
