@@ -37,7 +37,10 @@ def _refusal(value: Any, label: str, error: Exception) -> Exception:
     if found is None:
         return ArgumentEncodingError(f"{label} cannot be sent as JSON: {error}")
     place, reason = found
-    hint = "jobs and calls of deployed endpoints carry JSON; send lists, numbers, texts, or base64 text for bytes"
+    hint = (
+        "jobs and calls of deployed endpoints carry JSON; send lists (`array.tolist()`), numbers, texts, "
+        "or base64 text for bytes"
+    )
     return ArgumentEncodingError(f"{place} cannot be sent as JSON: it is {reason}", hint=hint)
 
 

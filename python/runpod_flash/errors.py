@@ -374,11 +374,22 @@ def rebuilt(cls: Any, error_type: str, message: str) -> BaseException | None:
     """Make the remote exception again; ``None`` where ``cls`` is no exception or takes no single text."""
     if not (isinstance(cls, type) and issubclass(cls, Exception)):
         return None
-    text = message.partition(f"{error_type}: ")[2] or message
+    text: Any = message.partition(f"{error_type}: ")[2] or message
+    if issubclass(cls, KeyError):  # Its text is the key's `repr`.
+        text = _literal(text)
     try:
         return cls(text)
     except Exception:  # Its constructor wants something else; the text says what it was.
         return None
+
+
+def _literal(text: str) -> Any:
+    import ast
+
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def _json(text: str | None) -> Any:

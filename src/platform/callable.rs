@@ -17,7 +17,7 @@ pub(super) fn resolve(
         .unwrap_or_default();
     match (callable, names.as_slice()) {
         ("", []) => Ok((String::new(), input.clone())),
-        ("", [only]) => Ok(((*only).to_owned(), input.clone())),
+        ("", [only]) => Ok(((*only).to_owned(), without_own_name(only, input))),
         ("", several) => {
             let object = parse_object(input).unwrap_or_default();
             let method = object.iter().find(|(key, _)| key == "method").map(|(_, value)| value.get());
@@ -44,6 +44,14 @@ pub(super) fn resolve(
     }
 }
 
+/// The input of a class's only method: clients of a class say which one they mean.
+fn without_own_name(callable: &str, input: &Bytes) -> Bytes {
+    let Some((_, method)) = callable.split_once('.') else { return input.clone() };
+    let object = parse_object(input).unwrap_or_default();
+    let is_named = object.iter().any(|(key, value)| key == "method" && value.get() == json_string(method));
+    if is_named { without(&object, "method").into() } else { input.clone() }
+}
+
 fn which(names: &[&str], given: Option<&str>) -> Box<ErrorReport> {
     let methods: Vec<&str> =
         names.iter().map(|name| name.rsplit_once('.').map_or(*name, |(_, last)| last)).collect();
@@ -63,13 +71,16 @@ fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The object without one key, the other values as they came.
+/// The object without one key, the other values as they came; an empty one says that it is meant so.
 fn without(object: &RawObject<'_>, key: &str) -> Vec<u8> {
     let kept: Vec<String> = object
         .iter()
         .filter(|(name, _)| name != key)
         .map(|(name, value)| format!("{}:{}", json_string(name), value.get()))
         .collect();
+    if kept.is_empty() {
+        return br#"{"__empty":true}"#.to_vec();
+    }
     format!("{{{}}}", kept.join(",")).into_bytes()
 }
 
@@ -120,5 +131,9 @@ mod tests {
     fn only_callable_is_meant_when_none_is_named() {
         assert_eq!(resolved(&["f"], "", "3"), Ok(("f".to_owned(), "3".to_owned())));
         assert!(resolved(&["f"], "g", "3").is_err());
+        let only = |input| resolved(&["Model.run"], "", input).map(|(_, input)| input);
+        assert_eq!(only(r#"{"method": "run", "a": 1}"#), Ok(r#"{"a":1}"#.to_owned()));
+        assert_eq!(only(r#"{"method": "run"}"#), Ok(r#"{"__empty":true}"#.to_owned()));
+        assert_eq!(only(r#"{"method": "GET"}"#), Ok(r#"{"method": "GET"}"#.to_owned()));
     }
 }

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from runpod_flash import _context
 
 from . import describe, encoding, loader, output, report
+from .functions import is_async
 from .report import RefusedError, failure
-from .validation import Inputs, invalid, parse_json
+from .validation import Inputs, choose_method, methods_of, parse_json
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -254,16 +255,7 @@ class Calls:
         if isinstance(error, asyncio.CancelledError) and call.is_cancelled:
             self.fail(call, cancelled())
         else:
-            self.fail(call, self.report_of(error))
-
-    def report_of(self, error: BaseException) -> dict[str, Any]:
-        """Return the report of what a call raised."""
-        if isinstance(error, RefusedError):
-            return error.report
-        found = report.raised(error)
-        if isinstance(error, SystemExit):
-            found["message"] = f"the function called sys.exit({error.code!r})"
-        return found
+            self.fail(call, report.of(error))
 
     def fail(self, call: Call, found: dict[str, Any]) -> None:
         """End a call with a report."""
@@ -341,7 +333,7 @@ class Calls:
         target = self._served(name, top)
         if isinstance(target, type):
             if not method:
-                method, value = self._choose_method(target, value)
+                method, value = choose_method(target, value)
             instance = self._instance(target, None, "", ((), {}))
             target = self._method(target, instance, method)
             name = f"{top}.{method}"
@@ -359,20 +351,6 @@ class Calls:
         text = f"endpoint `{self.program.endpoint}` has no `{name}`; it serves {served}"
         return failure("not_found", "LookupError", text)
 
-    def _choose_method(self, cls: type, value: Any) -> tuple[str, Any]:
-        methods = loader.methods_of(cls)
-        if len(methods) == 1:
-            return methods[0], value
-        listed = ", ".join(methods)
-        if not isinstance(value, dict) or "method" not in value:
-            raise invalid(f'`{cls.__name__}` has several methods ({listed}): say which with a "method" key in `input`')
-        rest = dict(value)
-        name = rest.pop("method")
-        if name not in methods:
-            raise invalid(f"`{cls.__name__}` has no method {name!r}; it has: {listed}")
-        # The method's name is an input, so what is left may be empty.
-        return name, rest or {"__empty": True}
-
     def _instance(self, cls: type, identity: bytearray | None, key: str, made_with: Any) -> Any:
         owner: Any = cls if identity is None else bytes(identity)
         if (owner, key) not in self._instances:
@@ -383,20 +361,11 @@ class Calls:
     def _method(self, cls: type, instance: Any, name: str) -> Callable[..., Any]:
         method = getattr(instance, name, None) if name and not name.startswith("_") else None
         if not callable(method):
-            listed = ", ".join(loader.methods_of(cls))
+            listed = ", ".join(methods_of(cls))
             text = f"`{cls.__name__}` has no public method `{name}`; it has: {listed}"
             raise RefusedError(failure("not_found", "AttributeError", text))
         bound: Callable[..., Any] = method
         return bound
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Return whether a call belongs on the event loop."""
-    while isinstance(function, partial):
-        function = function.func
-    if not inspect.isroutine(function):
-        function = type(function).__call__
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def cancelled() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import loader
-from .validation import Inputs
+from .validation import Inputs, methods_of
 
 ITERATORS = (
     collections.abc.Iterator,
@@ -28,7 +28,7 @@ def callables(program: loader.Program, inputs: Callable[[Callable[..., Any], str
     found = []
     for name, value in program.callables.items():
         if isinstance(value, type):
-            for method in loader.methods_of(value):
+            for method in methods_of(value):
                 function = getattr(value, method)
                 # A method's first parameter is bound when it is called.
                 bound = types.MethodType(function, object())

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import json
 import os
 import sys
@@ -210,7 +209,7 @@ def load_script(file: str) -> types.ModuleType:
     # Names resolve from the first line on: pydantic looks a class's module up while it is made.
     sys.modules["__main__"] = module
     with open(file, "rb") as stream:
-        code = compile(stream.read(), file, "exec")
+        code = compile(stream.read(), file, "exec", dont_inherit=True)
     with contextlib.suppress(_context.LoadStopped):
         exec(code, module.__dict__)
     for value in list(module.__dict__.values()):
@@ -256,8 +255,3 @@ def named(module: types.ModuleType, name: str) -> Any:
             )
         )
     return value
-
-
-def methods_of(cls: type) -> list[str]:
-    """Return the public methods that a class itself defines, in the order of the source."""
-    return [name for name, value in vars(cls).items() if not name.startswith("_") and inspect.isfunction(value)]

@@ -84,6 +84,29 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     )
 
 
+def methods_of(cls: type) -> list[str]:
+    """Return the public methods that a class itself defines, in the order of the source."""
+    return [name for name, value in vars(cls).items() if not name.startswith("_") and inspect.isfunction(value)]
+
+
+def choose_method(cls: type, value: Any) -> tuple[str, Any]:
+    """Return the method of a class that an input is for, and the rest of the input; raises `RefusedError`.
+
+    The key `method` says which, where there are several; it may name the only one, too.
+    """
+    methods = methods_of(cls)
+    name = value.get("method") if isinstance(value, dict) else None
+    if name in methods:
+        # The method's name is an input, so what is left may be empty.
+        return str(name), {key: part for key, part in value.items() if key != "method"} or {EMPTY_KEY: True}
+    if len(methods) == 1:
+        return methods[0], value
+    listed = ", ".join(methods)
+    if name is None:
+        raise invalid(f'`{cls.__name__}` has several methods ({listed}): say which with a "method" key in `input`')
+    raise invalid(f"`{cls.__name__}` has no method {name!r}; it has: {listed}")
+
+
 class Inputs:
     """The inputs of one callable: a pydantic model made from its signature."""
 
@@ -93,6 +116,7 @@ class Inputs:
         words = name.replace(".", "_").split("_")
         self.title = "".join(word[:1].upper() + word[1:] for word in words) + suffix
         self.module = getattr(function, "__module__", None)
+        self.namespace = getattr(inspect.unwrap(function), "__globals__", None)
         everything = self.signature.parameters.values()
         self.parameters = [each for each in everything if each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
         self.takes_more = any(each.kind is kinds.VAR_KEYWORD for each in everything)
@@ -164,7 +188,9 @@ class Inputs:
                     model = create_model(
                         self.title, __config__=config, __module__=self.module or __name__, **fields(lenient)
                     )
-                    if model.__pydantic_complete__ or lenient or model.model_rebuild(raise_errors=False):
+                    if model.__pydantic_complete__ or lenient:
+                        return model
+                    if model.model_rebuild(raise_errors=False, _types_namespace=self.namespace):
                         return model
             except Exception:
                 if lenient:

@@ -1,78 +1,86 @@
 async def _flash_json_call(text):
-    import inspect
     import json
+    import types
 
-    value = json.loads(text)
-    function = _flash_target
-    signature = inspect.signature(function)
+    tools = _flash_json_tools(_flash_json_sources)
+    for cls in list(globals().values()):
+        # Its module is not this text: pydantic finds no names for annotations that are text.
+        is_model = isinstance(cls, type) and hasattr(cls, "__pydantic_generic_metadata__")
+        if is_model and not cls.__pydantic_complete__:
+            cls.model_rebuild(raise_errors=False, _types_namespace=globals())
     try:
-        import typing
-
-        hints = typing.get_type_hints(function, include_extras=True)
-    except Exception:
-        hints = {}
-    if not isinstance(value, dict):
-        raise TypeError("the input must be a JSON object with the function's parameters")
-    parameters = list(signature.parameters.values())
-    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters)
-    names = [
-        one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY, one.POSITIONAL_ONLY)
-    ]
-    is_optional = any(one.name in names and one.default is not one.empty for one in parameters)
-    if len(names) == 1 and not takes_all and names[0] not in value and (value or not is_optional):
-        # A function of one parameter takes the whole body, as its worker does.
-        value = {names[0]: value}
-    given = {}
-    errors = []
-    for name, item in value.items():
-        if name not in names and not takes_all:
-            continue
-        if name in hints:
-            try:
-                import pydantic
-            except ImportError:
-                pass
-            else:
-                try:
-                    item = pydantic.TypeAdapter(hints[name]).validate_python(item)
-                except pydantic.ValidationError as error:
-                    for one in json.loads(error.json(include_url=False)):
-                        errors.append(dict(one, loc=[name, *one["loc"]]))
-                except Exception:
-                    pass
-        given[name] = item
-    for one in parameters:
-        if (
-            one.name in names
-            and one.default is one.empty
-            and one.name not in given
-            and not any(e["loc"][0] == one.name for e in errors)
-        ):
-            errors.append({"type": "missing", "loc": [one.name], "msg": "Field required", "input": value})
-    if errors:
-        return json.dumps({"errors": errors})
-    positional = [given.pop(one.name) for one in parameters if one.kind is one.POSITIONAL_ONLY and one.name in given]
-    result = function(*positional, **given)
+        function, label, value = _flash_json_target(tools, tools.validation.parse_json(text.encode()))
+        positional, named = tools.validation.Inputs(function, label).bind(value)
+    except tools.report.RefusedError as refused:
+        return json.dumps({"errors": refused.report["detail"], "message": refused.report["message"]})
+    result = function(*positional, **named)
     if hasattr(result, "__await__"):
         result = await result
-    if hasattr(result, "__aiter__"):
+    if isinstance(result, types.AsyncGeneratorType):
         result = [item async for item in result]
-    elif hasattr(result, "__next__"):
+    elif isinstance(result, types.GeneratorType):
         result = list(result)
+    try:
+        return '{"result":%s}' % tools.encoding.to_json(result).decode()
+    except tools.report.RefusedError as refused:
+        # Raised below nothing of ours: the message says it all.
+        problem = ValueError(refused.report["message"] + "; " + refused.report["hint"])
+    raise problem
 
-    def plain(item):
-        if hasattr(item, "model_dump"):
-            return item.model_dump(mode="json")
-        if hasattr(item, "tolist"):
-            return item.tolist()
-        if hasattr(item, "isoformat"):
-            return item.isoformat()
-        if hasattr(item, "__dataclass_fields__"):
-            return {name: getattr(item, name) for name in item.__dataclass_fields__}
-        if isinstance(item, (set, frozenset, tuple)):
-            return list(item)
-        if isinstance(item, bytes):
-            return item.decode()
-        raise TypeError("the result holds a %s, which JSON cannot carry" % type(item).__name__)
 
-    return json.dumps({"result": result}, default=plain, allow_nan=False)
+def _flash_json_target(tools, value):
+    target, method = _flash_json_callable
+    if not isinstance(target, type):
+        return target, target.__name__, value
+    if not method:
+        method, value = tools.validation.choose_method(target, value)
+    # One object per worker, as everywhere else; edited code makes another.
+    key, instance = tools.instances.get(target.__qualname__, (None, None))
+    if key != _flash_json_key:
+        instance = target()
+        tools.instances[target.__qualname__] = (_flash_json_key, instance)
+    return getattr(instance, method), "%s.%s" % (target.__name__, method), value
+
+
+def _flash_json_tools(sources):
+    """Return our worker's modules that read input and write results, made of their text once per process."""
+    import sys
+    import types
+
+    known = sys.modules.get("_flash_json")
+    if known is not None and known.sources == sources:
+        return known
+    made = types.ModuleType("_flash_json")
+    made.sources, made.instances = sources, {}
+    made.__path__ = []
+
+    class RefusedError(Exception):
+        def __init__(self, report):
+            super().__init__(report["message"])
+            self.report = report
+
+    def failure(kind, error_type, message, *, detail=None, hint=None):
+        return {"message": message, "detail": detail, "hint": hint}
+
+    made.report = types.ModuleType("_flash_json_report")
+    vars(made.report).update(RefusedError=RefusedError, failure=failure, message_of=str)
+    for name, text in sources.items():
+        module = types.ModuleType("_flash_json_" + name)
+        text = text.replace("from .report import ", "from _flash_json_report import ")
+        # pydantic looks a model's module up.
+        sys.modules[module.__name__] = module
+        sys.modules[made.report.__name__] = made.report
+        exec(compile(text, "<flash %s>" % name, "exec", dont_inherit=True), vars(module))
+        setattr(made, name, module)
+    try:
+        import fastapi.encoders  # noqa: F401
+    except ImportError:
+
+        def encode(value):
+            import pydantic_core
+
+            return pydantic_core.to_jsonable_python(value, by_alias=True, timedelta_mode="float")
+
+        made.encoding._encode = encode
+    sys.modules["_flash_json"] = made
+    return made

@@ -16,6 +16,7 @@ mod tests;
 mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 pub use error::ShipError;
@@ -61,14 +62,23 @@ pub struct Shipment {
     pub is_generator: bool,
     /// Whether that is `async`.
     pub is_async: bool,
-    /// Generator methods, where it is a class.
-    pub generators: BTreeSet<String>,
+    /// Generator methods, where it is a class, and whether each is `async`.
+    pub generators: BTreeMap<String, bool>,
     /// Local modules: POSIX path below the root, text.
     pub modules: BTreeMap<String, String>,
     /// Endpoints that it calls.
     pub callees: Vec<Callee>,
     /// Names that have no (good) source.
     pub values: Vec<Value>,
+}
+
+impl Shipment {
+    /// Returns a text that changes when what travels does.
+    pub fn version(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        (&self.code, &self.modules).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
 }
 
 /// An endpoint's function or class that shipped code calls.

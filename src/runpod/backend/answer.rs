@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::{base64, plain};
 use crate::endpoint::JobStatus;
@@ -14,8 +14,17 @@ use crate::wire::function::{FunctionResponse, RemoteFailure};
 use crate::wire::message::{ErrorReport, Failure};
 use crate::wire::payload::{Part, Payload};
 
-/// What a job's function gave, or the list of what is wrong with its input.
-pub(super) type Answered = Result<Bytes, Value>;
+/// What a job's function gave, or what is wrong with its input.
+pub(super) type Answered = Result<Bytes, Misfit>;
+
+/// Why an input does not fit.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// `FastAPI`'s list, or a text.
+    detail: Value,
+    /// The same in one line.
+    message: String,
+}
 
 /// Reads a worker's answer.
 pub(super) fn response(text: &[u8]) -> Result<FunctionResponse<'_>, RunpodError> {
@@ -28,17 +37,37 @@ pub(super) fn response(text: &[u8]) -> Result<FunctionResponse<'_>, RunpodError>
 pub(super) fn decoded(response: &FunctionResponse<'_>) -> Result<Bytes, RunpodError> {
     if !response.success {
         let told = RemoteFailure::parse(response.error.as_deref().unwrap_or("no reason was given"));
-        let mut error = RunpodError::new(ErrorKind::JobFailed, told.message);
-        error.hint = told.hint;
-        error.exchange.error_type = Some(told.class).filter(|class| !class.is_empty());
-        error.exchange.traceback = Some(told.traceback).filter(|text| !text.is_empty());
-        return Err(error);
+        return Err(raised(told));
     }
     let text = response
         .result
         .as_deref()
         .ok_or_else(|| RunpodError::new(ErrorKind::Malformed, "the worker's answer has no result"))?;
     base64(text)
+}
+
+/// What the user's function raised.
+fn raised(told: RemoteFailure) -> RunpodError {
+    let mut error = RunpodError::new(ErrorKind::JobFailed, told.message);
+    error.hint = told.hint;
+    error.exchange.error_type = Some(told.class).filter(|class| !class.is_empty());
+    error.exchange.traceback = Some(told.traceback).filter(|text| !text.is_empty());
+    error
+}
+
+/// Returns a job's output, or how it failed: a live worker's error is a text that ends with a
+/// traceback.
+pub(super) fn result_of(state: JobState) -> Result<Output, RunpodError> {
+    if state.status == Status::Failed
+        && let Some(error) = &state.error
+        && let Ok(text) = serde_json::from_str::<String>(error.get())
+    {
+        let told = RemoteFailure::parse(&text);
+        if !told.class.is_empty() {
+            return Err(raised(told));
+        }
+    }
+    state.into_result()
 }
 
 /// Reads the answer to a call by the adapter for JSON.
@@ -49,6 +78,8 @@ pub(super) fn json_result(text: &[u8]) -> Result<Answered, RunpodError> {
         result: Option<&'a RawValue>,
         #[serde(default)]
         errors: Option<Value>,
+        #[serde(default)]
+        message: String,
     }
     let pickled = decoded(&response(text)?)?;
     let wrong = |error: String| RunpodError::new(ErrorKind::Malformed, error);
@@ -56,7 +87,7 @@ pub(super) fn json_result(text: &[u8]) -> Result<Answered, RunpodError> {
         .map_err(|error| wrong(error.to_string()))?;
     let adapted: Adapted<'_> = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     Ok(match (adapted.errors, adapted.result) {
-        (Some(errors), _) => Err(errors),
+        (Some(detail), _) => Err(Misfit { detail, message: adapted.message }),
         (None, Some(result)) => Ok(Bytes::copy_from_slice(result.get().as_bytes())),
         (None, None) => Ok(Bytes::from_static(b"null")),
     })
@@ -89,18 +120,19 @@ pub(super) fn job_view(state: JobState) -> JobView {
         retries: state.retries.and_then(|retries| retries.try_into().ok()).unwrap_or_default(),
         waiting_for: None,
     };
-    if !view.status.is_terminal() {
+    // What somebody cancelled did not fail.
+    if !view.status.is_terminal() || view.status == JobStatus::Cancelled {
         return view;
     }
-    let result = state.into_result().and_then(|output| match output {
+    let result = result_of(state).and_then(|output| match output {
         Output::Json(text) => json_result(&text),
         Output::None => Err(RunpodError::new(ErrorKind::Malformed, "the job has no output")),
     });
     match result {
         Ok(Ok(output)) => view.output = Some(output),
-        Ok(Err(errors)) => {
+        Ok(Err(misfit)) => {
             view.status = JobStatus::Failed;
-            view.error = Some(invalid(errors));
+            view.error = Some(invalid(misfit));
         }
         Err(error) => {
             if view.status == JobStatus::Completed {
@@ -112,15 +144,10 @@ pub(super) fn job_view(state: JobState) -> JobView {
     view
 }
 
-/// The report for input that does not fit; places are those of a job's body.
-pub(super) fn invalid(mut errors: Value) -> ErrorReport {
-    for error in errors.as_array_mut().into_iter().flatten() {
-        if let Some(Value::Array(place)) = error.get_mut("loc") {
-            place.splice(0..0, [json!("body"), json!("input")]);
-        }
-    }
-    let text = "the input does not fit the function's parameters";
-    ErrorReport { detail: Some(errors), ..ErrorReport::new(Failure::InvalidInput, "ValidationError", text) }
+/// The report for input that does not fit.
+pub(super) fn invalid(misfit: Misfit) -> ErrorReport {
+    let report = ErrorReport::new(Failure::InvalidInput, "ValidationError", misfit.message);
+    ErrorReport { detail: Some(misfit.detail), ..report }
 }
 
 /// Tells of a failure in the words that cross processes.
