@@ -17,7 +17,6 @@ mod observer;
 mod openapi;
 mod options;
 mod pages;
-mod pattern;
 mod queue;
 mod router;
 mod serve;
