@@ -14,6 +14,7 @@ __all__ = [
     "bare_name",
     "call",
     "call_deployed",
+    "check_size",
     "cli_main",
     "cpu_max_disk",
     "data_center_values",
@@ -118,8 +119,10 @@ def balanced_request(
     query: list[tuple[str, str]],
     headers: dict[str, str],
     body: list[bytes],
+    sizes: list[tuple[str, int]],
     timeout: float | None,
 ) -> Awaitable[tuple[int, str, bytes]]: ...
+def check_size(name: str, route: str, body: list[bytes], sizes: list[tuple[str, int]]) -> None: ...
 def api_key() -> str | None: ...
 def bare_name(name: str) -> str: ...
 def call(
