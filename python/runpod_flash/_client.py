@@ -136,6 +136,10 @@ def _read(kind: str, answer: bytes) -> Any:
         return answer
     try:
         return json.loads(answer)
+    except RecursionError as error:
+        from .errors import MalformedAnswerError
+
+        raise MalformedAnswerError(f"the endpoint's answer cannot be read: it is nested too deeply: {error}") from error
     except ValueError:
         if kind.endswith("json"):
             raise

@@ -72,10 +72,10 @@ impl HttpAnswer {
     /// Returns the error that the status stands for.
     ///
     /// # Errors
-    /// By [`ErrorKind`], where the status is not below 400.
+    /// By [`ErrorKind`], where the status is not below 300: redirects are not followed.
     pub fn check(&self) -> Result<(), RunpodError> {
         let status = reqwest::StatusCode::from_u16(self.status).unwrap_or_default();
-        if self.status < 400 {
+        if self.status < 300 {
             return Ok(());
         }
         let mut headers = HeaderMap::new();
@@ -93,6 +93,9 @@ impl HttpAnswer {
         if is_application && error.kind == ErrorKind::Authentication {
             error.message =
                 error.message.replace("Runpod does not accept the API key", "the application refused");
+        }
+        if is_application && (300..400).contains(&self.status) {
+            error.message = error.message.replacen("Runpod", "the application", 1);
         }
         if is_application {
             error.hint = None;

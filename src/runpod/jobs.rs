@@ -6,6 +6,7 @@ use bytes::Bytes;
 use reqwest::Method;
 use tokio::time::Instant;
 
+use super::answer::id_within;
 pub(crate) use super::answer::state;
 use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
@@ -299,6 +300,9 @@ impl Client {
         let answer = self.answer(about, method, path, job, parcel, held).await?;
         let request_id = answer.request_id.clone();
         let read = if let (Some(large), Some(_)) = (&about.options.large, &answer.rest) {
+            if let (Some(parcel), Some(id)) = (parcel, id_within(&answer.body)) {
+                parcel.accepted_as(id);
+            }
             about.deadline.keep(large.read(answer.pieces())).await
         } else {
             Ok(state(answer.whole().await?, job))
