@@ -38,6 +38,9 @@ __all__ = [
     "list_adapter",
     "live_call",
     "live_ensure",
+    "live_execute",
+    "live_submit",
+    "live_wait",
     "load_text",
     "manage",
     "migrate_api_key",
@@ -193,7 +196,27 @@ def live_call(
     constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
     timeout: float | None = None,
 ) -> Awaitable[tuple[Any, str | None]]: ...
-def live_ensure(endpoint: EndpointBase, name: str, root: str, needs_key: bool) -> Awaitable[str]: ...
+def live_execute(
+    endpoint: str,
+    name: str,
+    head: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    timeout: float | None = None,
+) -> Awaitable[tuple[Any, str | None]]: ...
+def live_submit(
+    endpoint: str,
+    name: str,
+    head: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+) -> Awaitable[str]: ...
+def live_wait(endpoint: str, name: str, job: str) -> Awaitable[tuple[Any, str | None]]: ...
+def live_ensure(
+    endpoint: EndpointBase, name: str, root: str, needs_key: bool, is_balanced: bool = False
+) -> Awaitable[str]: ...
 def ship_source(
     text: str,
     file: str,
@@ -204,4 +227,4 @@ def ship_source(
     endpoints: set[str],
     also: set[str],
 ) -> str: ...
-def with_callees(table: str, code: str) -> str: ...
+def with_callees(table: str, code: str, modules: dict[str, str]) -> tuple[str, dict[str, str]]: ...

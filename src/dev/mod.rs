@@ -15,7 +15,6 @@ mod observer;
 mod openapi;
 mod options;
 mod pages;
-mod pattern;
 mod queue;
 mod router;
 mod serve;

@@ -55,7 +55,10 @@ mod _core {
         job_run, job_stream,
     };
     #[pymodule_export]
-    use super::live::{json_adapter, list_adapter, live_call, live_ensure, ship_source, with_callees};
+    use super::live::{
+        json_adapter, list_adapter, live_call, live_ensure, live_execute, live_submit, live_wait,
+        ship_source, with_callees,
+    };
     #[pymodule_export]
     use super::live_provision::{endpoint_input, forget_endpoint, provision};
     #[pymodule_export]

@@ -14,7 +14,8 @@ use pyo3::types::PyBytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::buffer;
-use crate::runpod::job::{BodyStream, JobState, LargeAnswer, Output, Status};
+use crate::runpod::execute::bare;
+use crate::runpod::job::{BodyStream, JobState, LargeAnswer, Status};
 use crate::runpod::{ErrorKind, RunpodError};
 use crate::wire::BoxFuture;
 use crate::wire::answer::Splitter;
@@ -264,18 +265,7 @@ fn read_state(rest: Bytes) -> Result<JobState, RunpodError> {
     let is_bare = serde_json::from_slice::<Kind>(&rest)
         .is_ok_and(|kind| kind.status.is_none() && kind.success.is_some());
     if is_bare {
-        return Ok(JobState {
-            id: String::new(),
-            status: Status::Completed,
-            delay_ms: None,
-            execution_ms: None,
-            worker: None,
-            output: Output::Json(rest.clone()),
-            error: None,
-            retries: None,
-            request_id: None,
-            raw: rest,
-        });
+        return Ok(bare(rest));
     }
     crate::runpod::answer::state(rest, None)
 }

@@ -22,9 +22,9 @@ use crate::wire::payload::Payload;
 
 /// What a request may take where nothing is said: two minutes until a worker is there, five and a
 /// half to answer.
-const WHOLE: Duration = Duration::from_mins(8);
+pub(super) const WHOLE: Duration = Duration::from_mins(8);
 /// Names the worker that answered; what Runpod itself answers has none.
-const WORKER: HeaderName = HeaderName::from_static("x-runpod-worker-id");
+pub(super) const WORKER: HeaderName = HeaderName::from_static("x-runpod-worker-id");
 
 /// A request to a load-balanced endpoint.
 #[derive(Debug, Clone)]
@@ -234,15 +234,18 @@ fn trouble_of(answer: &HttpAnswer) -> Option<Trouble> {
     if answer.header(WORKER.as_str()).is_some() {
         return None;
     }
-    let trouble = answer.check().err().map(|error| (error, answer.status));
-    let (error, status) = trouble?;
-    let reach = match status {
-        429 => Reach::Refused,
-        503 if error.exchange.retry_after.is_some() => Reach::Refused,
+    let (error, status) = answer.check().err().map(|error| (error, answer.status))?;
+    Some(Trouble::new(reach_of(status, &error)?, error))
+}
+
+/// How far a request came that Runpod itself answered with an error; `None` where that is its answer.
+pub(super) fn reach_of(status: u16, error: &RunpodError) -> Option<Reach> {
+    match status {
+        429 => Some(Reach::Refused),
+        503 if error.exchange.retry_after.is_some() => Some(Reach::Refused),
         // It waited two minutes for a worker that was ready.
-        400 if error.message.contains("no workers available") => Reach::Refused,
-        502..=504 | 520 | 522 | 524 => Reach::Unsure,
-        _ => return None,
-    };
-    Some(Trouble::new(reach, error))
+        400 if error.message.contains("no workers available") => Some(Reach::Refused),
+        502..=504 | 520 | 522 | 524 => Some(Reach::Unsure),
+        _ => None,
+    }
 }

@@ -281,24 +281,25 @@ impl Backend for LiveBackend {
             let found = {
                 let remote = self.remote.load();
                 let declared = &remote.get(endpoint).map_err(|error| report(&error))?.declared;
-                route::resolve(declared, &request)
+                route::resolve(declared, &request.head)
             };
-            let (callable, input) = match found {
+            let found = match found {
                 Ok(found) => found,
-                Err(refusal) => return Ok(route::reply(refusal.0, &refusal.1)),
+                Err(refusal) => return Ok(refusal),
             };
             let make = |remote: &Remote, ids: &HashMap<String, String>| {
-                remote.json_call(endpoint, &callable, &input, ids)
+                remote.http_call(endpoint, &found, &request, ids)
             };
             let sent = self
-                .send(endpoint, &callable, make, |id, request| async move {
+                .send(endpoint, &found.callable, make, |id, request| async move {
                     route::execute(&self.client, id, request.into_execute()).await
                 })
                 .await;
-            let answered = sent.and_then(|(_, body)| answer::json_result(&body));
-            match answered {
-                Ok(Ok(result)) => Ok(route::reply(200, &result)),
-                Ok(Err(misfit)) => Err(answer::invalid(misfit)),
+            match sent.and_then(|(_, answer)| route::answered(&answer)) {
+                Ok(reply) => Ok(reply),
+                Err(error) if error.kind == ErrorKind::PayloadTooLarge => {
+                    Ok(route::refusal(413, &error.message, &[]))
+                }
                 Err(error) => Err(report(&error)),
             }
         })
