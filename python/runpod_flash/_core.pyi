@@ -37,6 +37,7 @@ __all__ = [
     "json_adapter",
     "list_adapter",
     "live_call",
+    "live_check",
     "live_ensure",
     "live_execute",
     "live_submit",
@@ -196,6 +197,13 @@ def live_call(
     constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
     timeout: float | None = None,
 ) -> Awaitable[tuple[Any, str | None]]: ...
+def live_check(
+    name: str,
+    route: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+) -> None: ...
 def live_execute(
     endpoint: str,
     name: str,

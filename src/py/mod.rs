@@ -56,7 +56,7 @@ mod _core {
     };
     #[pymodule_export]
     use super::live::{
-        json_adapter, list_adapter, live_call, live_ensure, live_execute, live_submit, live_wait,
+        json_adapter, list_adapter, live_call, live_check, live_ensure, live_execute, live_submit, live_wait,
         ship_source, with_callees,
     };
     #[pymodule_export]
