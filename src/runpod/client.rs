@@ -99,6 +99,9 @@ impl Client {
             watched: Mutex::default(),
         };
         let client = Self { urls: Arc::new(urls), key, shared: Arc::new(shared) };
+        if let Some(key) = &client.key {
+            key.check()?;
+        }
         for url in [&client.urls.endpoints, &client.urls.api] {
             client.check_key(&parse(url)?)?;
         }

@@ -66,6 +66,20 @@ impl Remote {
         self.endpoints.get(endpoint).is_some_and(|endpoint| endpoint.input.is_some())
     }
 
+    /// Whether a function or `Class.method` yields items.
+    pub(super) fn is_generator(&self, endpoint: &str, callable: &str) -> bool {
+        let Some(found) = self.endpoints.get(endpoint) else { return false };
+        let (name, method) = split(callable);
+        found.declared.callables.iter().filter(|declared| declared.name == name).any(|declared| {
+            match (&declared.methods, method) {
+                (Some(methods), Some(method)) => {
+                    methods.iter().any(|known| known.name == method && known.is_generator)
+                }
+                _ => declared.is_generator,
+            }
+        })
+    }
+
     pub(super) fn get(&self, endpoint: &str) -> Result<&RemoteEndpoint, RunpodError> {
         self.endpoints.get(endpoint).filter(|endpoint| endpoint.input.is_some()).ok_or_else(|| {
             RunpodError::new(ErrorKind::NotFound, format!("there is no endpoint `{endpoint}` on Runpod"))

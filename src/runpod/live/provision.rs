@@ -195,6 +195,9 @@ impl Inner {
             tracked.config = Some(kept);
             tracked.volumes.clone_from(&input.volumes);
             tracked.price_per_hour = self.price(input).await?;
+        } else if self.options.needs_price {
+            // One that was made without a limit may have no price, or yesterday's.
+            tracked.price_per_hour = self.price(input).await?;
         }
         self.record(tracked, &existing.id)?;
         Ok(Live { id: existing.id.clone(), is_new: false })

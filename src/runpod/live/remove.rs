@@ -35,6 +35,17 @@ impl Provisioner {
         Ok(state.endpoints.into_iter().filter(is_left).collect())
     }
 
+    /// Returns the temporary endpoints that this run still holds.
+    ///
+    /// # Errors
+    /// Where the tracked ones cannot be read.
+    pub fn own(&self) -> Result<Vec<Tracked>, RunpodError> {
+        let run = &self.inner.run.id;
+        let is_own =
+            |tracked: &Tracked| tracked.is_temporary && tracked.runs.iter().any(|other| other.id == *run);
+        Ok(self.inner.store.load()?.endpoints.into_iter().filter(is_own).collect())
+    }
+
     /// Removes the endpoints that this run made or took over, unless another run uses them.
     ///
     /// # Errors
@@ -111,20 +122,14 @@ impl Provisioner {
     pub async fn remove(&self, endpoints: Vec<Tracked>) -> Result<Vec<(Tracked, Removal)>, RunpodError> {
         let outcomes = join_all(endpoints.into_iter().map(|tracked| async {
             let removal = match self.remove_one(&tracked).await {
-                Ok(()) => Removal::Done,
+                // Written down at once: one that hangs must not leave the others tracked.
+                Ok(()) => self.inner.store.update(|state| state.drop(&tracked)).map(|()| Removal::Done)?,
                 Err(error) => Removal::Failed(error),
             };
-            (tracked, removal)
+            Ok((tracked, removal))
         }))
         .await;
-        self.inner.store.update(|state| {
-            for (tracked, removal) in &outcomes {
-                if matches!(removal, Removal::Done) {
-                    state.drop(tracked);
-                }
-            }
-        })?;
-        Ok(outcomes)
+        outcomes.into_iter().collect()
     }
 
     async fn remove_one(&self, tracked: &Tracked) -> Result<(), RunpodError> {
