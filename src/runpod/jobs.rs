@@ -372,7 +372,10 @@ fn checked(endpoint: &EndpointRef, payload: &Payload, route: Route) -> Result<Pa
 }
 
 /// Checks a body before anything is sent.
-pub(super) fn check_size(payload: &Payload, route: Route) -> Result<(), RunpodError> {
+///
+/// # Errors
+/// [`ErrorKind::PayloadTooLarge`] where it is over the route's limit, [`ErrorKind::Configuration`] where the setting is no number.
+pub fn check_size(payload: &Payload, route: Route) -> Result<(), RunpodError> {
     limits::check(payload, route).map_err(|error| {
         let kind = match error {
             LimitError::Setting { .. } => ErrorKind::Configuration,
