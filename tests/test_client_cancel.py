@@ -113,9 +113,7 @@ def test_program_that_ends_waits_no_longer_than_it_must(run: Callable[..., Any],
     assert server.count("runsync") == 1
 
 
-def test_forked_child_leaves_the_jobs_of_its_parent_alone(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_forked_child_leaves_the_jobs_of_its_parent_alone(environment: dict[str, str], tmp_path: Path) -> None:
     def script(kind: str, _: int) -> Act:
         if kind == "runsync":
             return answer(200, QUEUED)

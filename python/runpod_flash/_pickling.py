@@ -46,5 +46,6 @@ def _bytearray(value: bytearray) -> Any:
     kind = type(value)
     if len(value) < _LARGE or (kind.__reduce_ex__, kind.__reduce__) != (bytearray.__reduce_ex__, bytearray.__reduce__):
         return None
-    state = value.__getstate__() if hasattr(kind, "__getstate__") else getattr(value, "__dict__", None)
+    get_state = getattr(value, "__getstate__", None)  # Objects have it from Python 3.11 on.
+    state = getattr(value, "__dict__", None) if get_state is None else get_state()
     return kind, (PickleBuffer(memoryview(value).toreadonly()),), state

@@ -11,10 +11,10 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
-use super::jobs::duration;
+use super::jobs::{duration, fits};
 use super::live_provision::provisioner;
 use super::unpickle::{self, Reader};
-use super::{completion, errors, payload};
+use super::{buffer, completion, errors, payload};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
@@ -112,6 +112,27 @@ pub(super) fn live_call<'py>(
         client.call(&reference, &request.into_job(), &options).await
     };
     completion::awaitable(py, call, move |py, outcome| finish(py, &name, outcome, &reader))
+}
+
+/// Checks the arguments of a call whose endpoint is made first.
+///
+/// # Errors
+/// `PayloadTooLargeError` where they alone are over the limit of `route`, which is `run`, `runsync` or
+/// `balanced`; `SerializationError` where one cannot be pickled.
+#[pyfunction]
+pub(super) fn live_check(
+    name: &str,
+    route: &str,
+    args: &Bound<'_, PyTuple>,
+    kwargs: &Bound<'_, PyDict>,
+    constructor: Option<(Bound<'_, PyTuple>, Bound<'_, PyDict>)>,
+) -> PyResult<()> {
+    let py = args.py();
+    let body = request_of(name, "{}", args, kwargs, constructor)?.into_job();
+    let fits = fits(py, name, &body, route);
+    drop(body);
+    buffer::release_waiting(py);
+    fits
 }
 
 /// Calls a live load-balanced endpoint by `/execute`; else as [`live_call`].
