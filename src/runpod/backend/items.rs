@@ -146,7 +146,7 @@ pub(super) async fn pass_on(
     if let Some(error) = failed {
         let _ = sender.send(Err(report(&error))).await;
     }
-    let options = CallOptions { timeout: Some(Duration::from_secs(60)), ..CallOptions::default() };
+    let options = CallOptions { timeout: Some(Duration::from_mins(1)), ..CallOptions::default() };
     if let Err(error) = client.cancel(&endpoint, &job, &options).await {
         tracing::warn!(job, %error, "a job that nobody waits for is not cancelled");
     }
