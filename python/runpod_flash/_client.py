@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core, _encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ._job import EndpointJob
     from .endpoint import Endpoint
@@ -36,11 +36,13 @@ def known(endpoint: Endpoint) -> tuple[str, ...] | None:
     return None if found is None else (str(found),)
 
 
-async def reference(endpoint: Endpoint) -> tuple[str, ...]:
+async def reference(
+    endpoint: Endpoint, route: str = "run", body: Sequence[bytes] = (), sizes: Sequence[tuple[str, int]] = ()
+) -> tuple[str, ...]:
     """Return how the core addresses an endpoint: ``(id,)``, or app, environment and name.
 
     An ID always counts. An image becomes an endpoint at its first request; in a worker on Runpod it is
-    the one that was deployed with the app.
+    the one that was deployed with the app. None is made for a body that its route does not take.
     """
     if (found := known(endpoint)) is not None:
         return found
@@ -48,6 +50,7 @@ async def reference(endpoint: Endpoint) -> tuple[str, ...]:
         from . import _deployed
 
         return _deployed.address(endpoint)
+    _core.check_size(str(endpoint.name), route, list(body), list(sizes))
     endpoint._endpoint_id = await _provision(endpoint)
     return (endpoint._endpoint_id,)
 
@@ -108,8 +111,9 @@ async def request(
     elif data is not None:
         pieces = [_encode.encode(data, "data")]
     query = [(str(name), text) for name, value in (params or {}).items() for text in _texts(value)]
-    where = await reference(endpoint)
-    _, kind, answer = await _core.balanced_request(where, method, path, query, sent, pieces, timeout)
+    sizes = [("data", len(piece)) for piece in pieces]
+    where = await reference(endpoint, "balanced", pieces, sizes)
+    _, kind, answer = await _core.balanced_request(where, method, path, query, sent, pieces, sizes, timeout)
     return _read(kind, answer)
 
 
@@ -132,6 +136,10 @@ def _read(kind: str, answer: bytes) -> Any:
         return answer
     try:
         return json.loads(answer)
+    except RecursionError as error:
+        from .errors import MalformedAnswerError
+
+        raise MalformedAnswerError(f"the endpoint's answer cannot be read: it is nested too deeply: {error}") from error
     except ValueError:
         if kind.endswith("json"):
             raise

@@ -14,6 +14,7 @@ __all__ = [
     "bare_name",
     "call",
     "call_deployed",
+    "check_size",
     "cli_main",
     "cpu_max_disk",
     "data_center_values",
@@ -36,6 +37,7 @@ __all__ = [
     "json_adapter",
     "list_adapter",
     "live_call",
+    "live_check",
     "live_ensure",
     "live_execute",
     "live_submit",
@@ -121,8 +123,10 @@ def balanced_request(
     query: list[tuple[str, str]],
     headers: dict[str, str],
     body: list[bytes],
+    sizes: list[tuple[str, int]],
     timeout: float | None,
 ) -> Awaitable[tuple[int, str, bytes]]: ...
+def check_size(name: str, route: str, body: list[bytes], sizes: list[tuple[str, int]]) -> None: ...
 def api_key() -> str | None: ...
 def bare_name(name: str) -> str: ...
 def call(
@@ -193,6 +197,13 @@ def live_call(
     constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
     timeout: float | None = None,
 ) -> Awaitable[tuple[Any, str | None]]: ...
+def live_check(
+    name: str,
+    route: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+) -> None: ...
 def live_execute(
     endpoint: str,
     name: str,

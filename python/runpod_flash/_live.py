@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from . import _core, errors
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from ._shipment import Shipment
     from .endpoint import Endpoint
+
+
+#: Endpoints that were made, or found. Before, arguments are checked: none is made for a call that cannot be sent.
+_made: weakref.WeakSet[Endpoint] = weakref.WeakSet()
 
 
 async def call(
@@ -40,6 +45,9 @@ async def call(
     name = shipment.name if method is None else f"{shipment.name}.{method}"
     found = None if constructor is None else (constructor[0], constructor[1])
     send = _core.live_execute if _is_balanced(endpoint) else _core.live_call
+
+    if place is None and endpoint not in _made:
+        _core.live_check(name, "balanced" if _is_balanced(endpoint) else "runsync", args, kwargs, found)
 
     def sent(place: str, head: dict[str, Any]) -> Awaitable[Any]:
         return send(place, name, json.dumps(head), args, kwargs, found, timeout)
@@ -70,6 +78,8 @@ async def stream(
     name = shipment.name if method is None else f"{shipment.name}.{method}"
     found = None if constructor is None else (constructor[0], constructor[1])
     where = ""
+    if endpoint not in _made:
+        _core.live_check(name, "run", args, kwargs, found)
 
     def sent(place: str, head: dict[str, Any]) -> Awaitable[str]:
         nonlocal where
@@ -124,6 +134,7 @@ async def _sent(
     while True:
         callees = await _callees(shipment)
         where = place or await _provision(endpoint, bool(shipment.callees))
+        _made.add(endpoint)
         code, modules = shipment.code(callees)
         try:
             return await send(where, _head(endpoint, shipment, code, modules, method, constructor))

@@ -8,6 +8,8 @@ mod app;
 mod body;
 mod cloud;
 mod console;
+mod cors;
+mod cost;
 mod describe;
 mod error;
 mod keep;

@@ -11,10 +11,10 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
-use super::jobs::duration;
+use super::jobs::{duration, fits};
 use super::live_provision::provisioner;
 use super::unpickle::{self, Reader};
-use super::{completion, errors, payload};
+use super::{buffer, completion, errors, payload};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
@@ -112,6 +112,27 @@ pub(super) fn live_call<'py>(
         client.call(&reference, &request.into_job(), &options).await
     };
     completion::awaitable(py, call, move |py, outcome| finish(py, &name, outcome, &reader))
+}
+
+/// Checks the arguments of a call whose endpoint is made first.
+///
+/// # Errors
+/// `PayloadTooLargeError` where they alone are over the limit of `route`, which is `run`, `runsync` or
+/// `balanced`; `SerializationError` where one cannot be pickled.
+#[pyfunction]
+pub(super) fn live_check(
+    name: &str,
+    route: &str,
+    args: &Bound<'_, PyTuple>,
+    kwargs: &Bound<'_, PyDict>,
+    constructor: Option<(Bound<'_, PyTuple>, Bound<'_, PyDict>)>,
+) -> PyResult<()> {
+    let py = args.py();
+    let body = request_of(name, "{}", args, kwargs, constructor)?.into_job();
+    let fits = fits(py, name, &body, route);
+    drop(body);
+    buffer::release_waiting(py);
+    fits
 }
 
 /// Calls a live load-balanced endpoint by `/execute`; else as [`live_call`].
@@ -251,9 +272,9 @@ fn value(
     let value = match (read, &response.result, response.json_result) {
         (Some(read), ..) => read.map_err(|error| unreadable(py, name, &error))?,
         (None, Some(text), _) => {
-            unpickle::load_base64(py, Bytes::copy_from_slice(text.as_bytes()), &malformed)
-                .map_err(|error| unreadable(py, name, &error))?
-                .unbind()
+            let raised = |error: &PyErr| unreadable(py, name, error);
+            let text = Bytes::copy_from_slice(text.as_bytes());
+            unpickle::load_base64(py, text, &malformed, &raised)?.unbind()
         }
         (None, None, Some(json)) => py.import("json")?.call_method1("loads", (json.get(),))?.unbind(),
         (None, None, None) => py.None(),

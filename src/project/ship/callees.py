@@ -28,6 +28,10 @@ class RemoteError(RuntimeError):
     """The other endpoint failed; the message has its traceback."""
 
 
+class PayloadTooLargeError(RemoteError, ValueError):
+    """The call is larger than Runpod takes; nothing was sent."""
+
+
 class Generation:
     """A call of a generator: ``await`` gives the list, ``async for`` its items."""
 
@@ -131,7 +135,9 @@ def run(entry, request, abandoned):
     name = request.get("function_name") or request.get("class_name")
     base = os.environ.get("RUNPOD_ENDPOINT_BASE_URL", "https://api.runpod.ai/v2").rstrip("/")
     url = "%s/%s" % (base, entry["endpoint"])
-    state = ask(name, url + "/runsync", json.dumps({"input": request}).encode(), abandoned)
+    body = json.dumps({"input": request}).encode()
+    check(name, request, len(body))
+    state = ask(name, url + "/runsync", body, abandoned)
     pause = 0.1
     while state.get("status") in ("IN_QUEUE", "IN_PROGRESS"):
         if abandoned.wait(pause * random.uniform(0.8, 1.2)):
@@ -147,6 +153,22 @@ def run(entry, request, abandoned):
     if not output.get("success"):
         raise RemoteError("remote %s failed: %s" % (name, output.get("error") or output.get("result")))
     return decode(output["result"]) if output.get("result") is not None else output.get("json_result")
+
+
+def check(name, request, size):
+    # As the client does: the same setting, the same limit, the same words.
+    limit = float(os.environ.get("FLASH_PAYLOAD_LIMIT_MB") or 20)
+    if not 0 < limit * 1048576 < size:
+        return
+    values = [("argument %d" % (place + 1), text) for place, text in enumerate(request["args"])]
+    values += request["kwargs"].items()
+    values.sort(key=lambda value: -len(value[1]))
+    sizes = ["`%s` is %.1f MB, %.1f MB as base64" % (key, len(text) * 0.75 / 1048576, len(text) / 1048576) for key, text in values[:5]]
+    raise PayloadTooLargeError(
+        "the call of remote %s is %.1f MB, and `/runsync` takes %.1f MB: %s\nhint: put large data into S3 or onto a "
+        "network volume and pass its URL or path, or set FLASH_PAYLOAD_LIMIT_MB (0: no limit) in the endpoint's env"
+        % (name, size / 1048576, limit, ", ".join(sizes))
+    )
 
 
 def ask(name, url, body, abandoned):

@@ -11,15 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_bytes::ByteBuf;
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::answer::{decoded, pickled_list, report, response};
+use super::answer::{decoded, pickled_list, report, response, result_of};
 use super::base64;
 use crate::runpod::client::Client;
 use crate::runpod::error::{ErrorKind, RunpodError};
 use crate::runpod::job::{CallOptions, EndpointRef, Output};
+use crate::wire::job::raw_list;
 use crate::wire::message::ErrorReport;
 
 /// How long one round of asking for items takes at most, where the server does not hold requests.
@@ -67,7 +67,7 @@ impl Items {
         if std::mem::replace(&mut ready.have_come, true) {
             return Vec::new();
         }
-        let elements = serde_json::from_slice::<Vec<&RawValue>>(output).unwrap_or_default();
+        let elements = raw_list(output).unwrap_or_default();
         elements.into_iter().map(|element| output.slice_ref(element.get().as_bytes())).collect()
     }
 
@@ -116,7 +116,7 @@ pub(super) async fn pass_on(
         }
         // Where it failed, its state says it best.
         let state = client.wait(&endpoint, &job, &CallOptions::default()).await?;
-        let Output::Json(text) = state.into_result()? else {
+        let Output::Json(text) = result_of(state)? else {
             return Err(RunpodError::new(ErrorKind::Malformed, "the worker answered nothing"));
         };
         let response = response(&text)?;

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use source::Remote;
 
-use self::answer::{decoded, job_view, report, response};
+use self::answer::{decoded, job_view, report, response, result_of};
 use self::items::Items;
 use self::source::Packed;
 use super::client::Client;
@@ -45,8 +45,8 @@ pub struct LiveBackend {
     jobs: Mutex<Jobs>,
     /// Why calls end now, once they do.
     stopped: watch::Sender<Option<String>>,
-    /// Changes with every call that was sent.
-    sent: watch::Sender<u64>,
+    /// Changes with whatever may start a worker.
+    used: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl LiveBackend {
             remote: ArcSwap::from_pointee(remote),
             jobs: Mutex::default(),
             stopped: watch::Sender::new(None),
-            sent: watch::Sender::new(0),
+            used: watch::Sender::new(0),
         })
     }
 
@@ -99,9 +99,9 @@ impl LiveBackend {
         self.stopped.send_replace(Some(reason.to_owned()));
     }
 
-    /// Returns what changes with every call.
-    pub fn sent(&self) -> watch::Receiver<u64> {
-        self.sent.subscribe()
+    /// Returns what changes with whatever may start a worker: a call, an endpoint that was made.
+    pub fn used(&self) -> watch::Receiver<u64> {
+        self.used.subscribe()
     }
 
     /// Returns what provisions the endpoints.
@@ -126,7 +126,11 @@ impl LiveBackend {
     /// Where it cannot be made.
     pub async fn provision(&self, endpoint: &str) -> Result<String, RunpodError> {
         let input = self.remote.load().input(endpoint)?;
-        Ok(self.provisioner.ensure(&input).await?.id)
+        let live = self.provisioner.ensure(&input).await?;
+        if live.is_new {
+            self.used.send_modify(|count| *count += 1);
+        }
+        Ok(live.id)
     }
 
     /// Makes the endpoint of a call and those that its code calls; returns their IDs by name.
@@ -174,7 +178,7 @@ impl LiveBackend {
                 let ids = self.ready(endpoint, callable).await?;
                 let id = ids.get(endpoint).cloned().unwrap_or_default();
                 let request = make(&self.remote.load_full(), &ids)?;
-                self.sent.send_modify(|count| *count += 1);
+                self.used.send_modify(|count| *count += 1);
                 match send(EndpointRef::Id(id.clone()), request).await {
                     // Nothing was accepted.
                     Err(error) if error.kind == ErrorKind::NotFound && !is_second => {
@@ -188,6 +192,13 @@ impl LiveBackend {
             }
         };
         self.unless_stopped(work).await
+    }
+
+    /// The ID of an endpoint that this run uses already: asking about one must not make it.
+    fn id_in_use(&self, endpoint: &str) -> Option<String> {
+        let name = self.remote.load().input(endpoint).ok()?.name;
+        let in_use = self.provisioner.in_use().ok()?;
+        in_use.into_iter().find(|tracked| tracked.name == name)?.id
     }
 
     /// Remembers a job that was submitted.
@@ -284,7 +295,7 @@ impl LiveBackend {
                 self.client.call(&id, &payload, &options).await
             })
             .await?;
-        let Output::Json(text) = state.into_result()? else {
+        let Output::Json(text) = result_of(state)? else {
             return Err(RunpodError::new(ErrorKind::Malformed, "the worker answered nothing"));
         };
         Ok(Reply::Value(vec![decoded(&response(&text)?)?]))
@@ -384,7 +395,9 @@ impl Backend for LiveBackend {
         Box::pin(async move {
             let Some(known) = self.known(endpoint, job) else { return Ok(None) };
             let id = EndpointRef::Id(known.id.clone());
-            let state = self.client.retry(&id, job, &CallOptions::default()).await;
+            self.used.send_modify(|count| *count += 1);
+            let options = CallOptions::default();
+            let state = self.unless_stopped(self.client.retry(&id, job, &options)).await;
             let view = job_view(state.map_err(|error| report(&error))?);
             self.remember(endpoint, &known.id, &view, known.is_generator);
             Ok(Some(view))
@@ -393,7 +406,7 @@ impl Backend for LiveBackend {
 
     fn purge<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async move {
-            let id = self.provision(endpoint).await.ok()?;
+            let id = self.id_in_use(endpoint)?;
             let text = self.client.purge_queue(&EndpointRef::Id(id), &CallOptions::default()).await.ok()?;
             let answer: serde_json::Value = serde_json::from_slice(&text).ok()?;
             Some(answer["removed"].as_u64().unwrap_or_default())
@@ -402,10 +415,15 @@ impl Backend for LiveBackend {
 
     fn recent<'a>(&'a self, endpoint: &'a str, limit: usize) -> BoxFuture<'a, Option<Vec<JobView>>> {
         Box::pin(async move {
-            let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            let newest = jobs.order.iter().rev().filter_map(|id| jobs.known.get(id));
-            let of_endpoint = newest.filter(|job| job.endpoint == endpoint);
-            Some(of_endpoint.take(limit).map(|job| job.view.clone()).collect())
+            let ids: Vec<String> = {
+                let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+                let newest = jobs.order.iter().rev().filter_map(|id| Some((id, jobs.known.get(id)?)));
+                let of_endpoint = newest.filter(|(_, job)| job.endpoint == endpoint);
+                of_endpoint.take(limit).map(|(id, _)| id.clone()).collect()
+            };
+            // What is finished is known; outputs may be large, and are not listed.
+            let views = futures_util::future::join_all(ids.iter().map(|id| self.status(endpoint, id))).await;
+            Some(views.into_iter().flatten().map(|view| JobView { output: None, ..view }).collect())
         })
     }
 
@@ -436,13 +454,7 @@ impl Backend for LiveBackend {
 
     fn health<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Option<Health>> {
         Box::pin(async move {
-            let name = self.remote.load().input(endpoint).ok()?.name;
-            // Asking must not make an endpoint.
-            let in_use = self.provisioner.in_use().ok()?;
-            let Some(id) = in_use.into_iter().find(|tracked| tracked.name == name).and_then(|found| found.id)
-            else {
-                return Some(Health::default());
-            };
+            let Some(id) = self.id_in_use(endpoint) else { return Some(Health::default()) };
             let text = self.client.health(&EndpointRef::Id(id), &CallOptions::default()).await.ok()?;
             Some(answer::health(&text))
         })

@@ -9,3 +9,4 @@ mod many;
 mod server;
 mod stream;
 mod tls;
+mod upload;
