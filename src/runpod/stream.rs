@@ -73,6 +73,20 @@ impl Client {
         })
     }
 
+    /// Takes the items that a job has yielded since they were last taken, as JSON texts, and its
+    /// status; waits for one as long as the server does. What is taken and dropped is lost.
+    ///
+    /// # Errors
+    /// By [`super::ErrorKind`].
+    pub async fn items(
+        &self,
+        endpoint: &EndpointRef,
+        job: &str,
+        options: &CallOptions,
+    ) -> Result<(Status, Vec<Bytes>), RunpodError> {
+        self.ask_for_items(&About::new(endpoint, options), job).await
+    }
+
     async fn ask_for_items(&self, about: &About<'_>, job: &str) -> Result<(Status, Vec<Bytes>), RunpodError> {
         let path = format!("stream/{}", urlencoding::encode(job));
         let timing = &self.shared.timing;
