@@ -30,25 +30,28 @@ def job(data: dict[str, Any], endpoint: Endpoint) -> EndpointJob[Any]:
     return EndpointJob(data, endpoint)
 
 
-async def reference(endpoint: Endpoint) -> tuple[str, ...]:
+async def reference(endpoint: Endpoint, *, balanced: bool = False) -> tuple[str, ...]:
     """Return how the core addresses an endpoint: ``(id,)``, or app, environment and name.
 
-    An ID always counts. An image becomes an endpoint at its first request; in a worker on Runpod it is
-    the one that was deployed with the app.
+    An ID always counts. An image becomes an endpoint at its first request, a load-balanced one (``balanced``) for
+    requests and a queue-based one for jobs; in a worker on Runpod it is the one that was deployed with the app.
     """
     if endpoint.id is not None:
         return (str(endpoint.id),)
-    if endpoint._endpoint_id is not None:
-        return (endpoint._endpoint_id,)
+    kind = "_balanced_id" if balanced else "_endpoint_id"
+    known: str | None = getattr(endpoint, kind)
+    if known is not None:
+        return (known,)
     if os.environ.get("RUNPOD_ENDPOINT_ID") or os.environ.get("RUNPOD_POD_ID"):
         from . import _deployed
 
         return _deployed.address(endpoint)
-    endpoint._endpoint_id = await _provision(endpoint)
-    return (endpoint._endpoint_id,)
+    found = await _provision(endpoint, balanced)
+    setattr(endpoint, kind, found)
+    return (found,)
 
 
-async def _provision(endpoint: Endpoint) -> str:
+async def _provision(endpoint: Endpoint, balanced: bool) -> str:
     if os.environ.get("FLASH_TARGET", "").strip().lower() == "local":
         from .errors import TargetError
 
@@ -57,9 +60,11 @@ async def _provision(endpoint: Endpoint) -> str:
             hint="leave FLASH_TARGET unset, or use Endpoint(id=...) with an endpoint that exists",
         )
     from . import _light
-    from .legacy import cloud
+    from .legacy import cloud, declared
 
-    return await cloud.provision(_light.resource_of(endpoint._build_resource_config()))
+    config = endpoint._build_resource_config()
+    resource = declared.balanced_resource(endpoint, config.name) if balanced else _light.resource_of(config)
+    return await cloud.provision(resource)
 
 
 def body(
@@ -104,7 +109,7 @@ async def request(
     elif data is not None:
         pieces = [_encode.encode(data, "data")]
     query = [(str(name), text) for name, value in (params or {}).items() for text in _texts(value)]
-    where = await reference(endpoint)
+    where = await reference(endpoint, balanced=True)
     _, kind, answer = await _core.balanced_request(where, method, path, query, sent, pieces, timeout)
     return _read(kind, answer)
 

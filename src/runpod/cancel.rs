@@ -14,6 +14,7 @@ use super::error::{ErrorKind, RunpodError};
 use super::job::{CallOptions, EndpointRef, JobState};
 use super::jobs::About;
 use super::retry::Deadline;
+use super::unhealthy::with_state;
 use super::watched::Watched;
 use crate::wire::payload::Payload;
 
@@ -77,7 +78,7 @@ impl Client {
             if matches!(&ended, Err(error) if error.kind == ErrorKind::JobNotFound) {
                 wanted.is_over = true;
             }
-            ended?
+            ended.map_err(|error| with_state(error, &state))?
         };
         wanted.is_over = true;
         Ok(state)

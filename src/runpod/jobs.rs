@@ -12,6 +12,7 @@ use super::error::{ErrorKind, RunpodError};
 use super::exchange::{Answer, Ask};
 use super::job::{CallOptions, EndpointRef, JobState};
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
+use super::unhealthy::with_state;
 use crate::wire::limits::{self, LimitError, Route};
 use crate::wire::payload::Payload;
 
@@ -87,7 +88,8 @@ impl Client {
         if state.status.is_terminal() {
             return Ok(state);
         }
-        self.watch(&about, &state.id, Some(begun)).await
+        let ended = self.watch(&about, &state.id, Some(begun)).await;
+        ended.map_err(|error| with_state(error, &state))
     }
 
     /// Returns a job's state.

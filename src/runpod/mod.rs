@@ -22,6 +22,7 @@ pub mod login;
 mod poller;
 mod retry;
 pub mod stream;
+mod unhealthy;
 mod upload;
 pub mod urls;
 mod watched;

@@ -6,3 +6,4 @@ mod faults;
 mod many;
 mod server;
 mod stream;
+mod unhealthy;

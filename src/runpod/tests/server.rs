@@ -147,6 +147,11 @@ impl Request {
 
 /// A client that waits for milliseconds where the real one waits for seconds.
 pub(super) fn client(address: &str) -> Client {
+    client_that_looks(address, Duration::from_hours(1))
+}
+
+/// The same, with a pause between looks at workers of its own.
+pub(super) fn client_that_looks(address: &str, health: Duration) -> Client {
     let ms = Duration::from_millis;
     let timing = Timing {
         first_wait: ms(1000),
@@ -159,6 +164,7 @@ pub(super) fn client(address: &str) -> Client {
         answer: ms(2000),
         silence: ms(500),
         backoff: ms(2),
+        health,
     };
     let urls = Urls {
         api: format!("http://{address}"),
