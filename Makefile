@@ -14,6 +14,7 @@ OFFICIAL := 1.21.0
 OFFICIAL_JS := 1.1.2
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src templates assets -type f 2>/dev/null) \
   python/runpod_flash/worker/validation.py python/runpod_flash/worker/encoding.py
+TORCH ?= torch
 # Tests that wait on processes overlap well; more than four only slow each other down.
 PYTEST_JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
 
@@ -22,7 +23,7 @@ export UV_COMPILE_BYTECODE := 1
 
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
 
-.PHONY: help run test test-rust test-python lint lint-rust lint-python bench docs fmt build wheel smoke clean
+.PHONY: help run test test-rust test-python test-torch lint lint-rust lint-python bench docs fmt build wheel smoke clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -65,6 +66,14 @@ test-rust:
 
 test-python: build .venv-official/.installed $(if $(shell command -v npm),.venv-official-node/.installed)
 	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup $(PYTEST)
+
+# torch, with whatever it needs: some gigabytes, so in a folder that the tests of tensors alone look into.
+.venv-torch/.installed: .venv/.tools
+	$(UV) pip install --quiet --python $(BIN)/python --target .venv-torch $(TORCH)
+	@touch $@
+
+test-torch: build .venv-official/.installed .venv-torch/.installed ## Run the tests of PyTorch's tensors; downloads torch (4 GB)
+	PYTHONPATH=$(CURDIR)/.venv-torch $(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup tests/test_tensors.py
 
 lint: lint-rust lint-python ## Check format, clippy, ruff, mypy, pyright and cargo-deny
 
@@ -111,4 +120,4 @@ docs: build ## Regenerate generated pages; build the Rust docs
 	cargo doc --quiet --no-deps --no-default-features --document-private-items
 
 clean: ## Remove everything that was built
-	rm -rf target .venv .venv-official .venv-official-node .venv-bench python/runpod_flash/*.so
+	rm -rf target .venv .venv-official .venv-official-node .venv-bench .venv-torch python/runpod_flash/*.so

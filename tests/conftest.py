@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ from support import FLASH, MARK, Project, Serve, clean_environment, end_marked, 
 REPOSITORY = Path(__file__).resolve().parent.parent
 #: Set by CI: a test that is left out there is a failure.
 COMPLETE = os.environ.get("FLASH_TESTS_COMPLETE") == "1"
+#: `make test-torch` has torch, which no other test needs.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["test_tensors.py"]
 # Read by the product too; a user's setting must not reach tests that work inside this process. `FLASH_KILL_*` are
 # read by a test alone.
 for name in [name for name in os.environ if name.startswith(("RUNPOD_", "FLASH_")) and name[:11] != "FLASH_KILL_"]:

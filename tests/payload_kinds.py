@@ -10,7 +10,7 @@ import decimal
 import mmap
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -170,9 +170,9 @@ KINDS: dict[str, Callable[[], Any]] = {
 }
 
 
-def groups(count: int) -> list[list[str]]:
+def groups(count: int, kinds: Iterable[str] = KINDS) -> list[list[str]]:
     """Return all kinds in so many groups."""
-    return [list(KINDS)[number::count] for number in range(count)]
+    return [list(kinds)[number::count] for number in range(count)]
 
 
 def made(kind: str) -> Any:

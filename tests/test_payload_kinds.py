@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
-import subprocess
+import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import pytest
 from payload_kinds import ECHO, KINDS, difference, groups, made
+from payload_support import IMAGE, live, official_client
 from platform_support import Endpoint, Official, Platform
 from runpod_flash import _core
 
 HERE = Path(__file__).resolve().parent
-IMAGE = "runpod/flash-cpu:py3.12-latest"
 #: This folder, and the packages that the values are made with.
 PACKAGES = os.pathsep.join([str(HERE), sysconfig.get_path("purelib")])
 
@@ -43,13 +42,6 @@ def account(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-async def live(endpoint: Endpoint, code: str, *args: Any, **kwargs: Any) -> Any:
-    """Call a function by its source; return what it gave."""
-    head = {"function_name": code.split("def ")[1].split("(")[0], "function_code": code}
-    value, _ = await _core.live_call(endpoint.id, "test", json.dumps(head), args, kwargs, None, 60.0)
-    return value
-
-
 @pytest.fixture(scope="module", params=["official worker", "Flash image"])
 def echoing(request: pytest.FixtureRequest, platform: Platform, official: Path) -> Iterator[Endpoint]:
     """A live endpoint: official `runpod` with stock cloudpickle, or this package's worker."""
@@ -70,50 +62,31 @@ async def test_every_kind_goes_to_a_worker_and_comes_back(echoing: Endpoint, acc
     assert (len(pairs), arrived, returned) == (len(KINDS), {}, {})
 
 
-OFFICIAL_CLIENT = """
-import sys
-
-sys.path += PACKAGES
-import asyncio
-
-from payload_kinds import KINDS, difference, groups, made
-from runpod_flash import Endpoint
-
-
-@Endpoint(name="payloads", cpu="cpu3c-1-2", env={"PYTHONPATH": ":".join(PACKAGES)})
-async def echo(**values):
-    from payload_kinds import difference, made
-    return {kind: (difference(made(kind), value), value) for kind, value in values.items()}
-
-
-async def main():
-    count = 0
-    for group in groups(6):
-        for kind, (arrived, value) in (await echo(**{kind: KINDS[kind]() for kind in group})).items():
-            count += 1
-            back = difference(made(kind), value)
-            if arrived or back:
-                print("different", kind, arrived, back)
-    print("done", count)
-
-
-asyncio.run(main())
-"""
-
-
 def test_official_client_exchanges_every_kind_with_our_worker(
     platform: Platform, official: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(f"PACKAGES = {PACKAGES.split(os.pathsep)!r}\n{OFFICIAL_CLIENT}")
-    ended = subprocess.run(
-        [official, program],
-        cwd=tmp_path,
-        env=environment | platform.variables | {"FLASH_IS_LIVE_PROVISIONING": "true", "CI": "1"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "different" not in ended.stdout
-    assert f"done {len(KINDS)}" in ended.stdout
+    said = official_client(official, "payload_kinds", PACKAGES, platform, environment, tmp_path)
+    assert "different" not in said
+    assert f"done {len(KINDS)}" in said
+
+
+WITHOUT_TORCH = """
+import sys, types
+from runpod_flash import _core
+import numpy as np
+
+array = np.arange(100_000)[::2]
+before = _core.dump_text([array, array.T])
+assert "torch" not in sys.modules and "runpod_flash._tensors" not in sys.modules
+# Half imported, by another thread or by a cycle: names are missing.
+sys.modules["torch"] = types.ModuleType("torch")
+assert _core.dump_text([array, array.T]) == before
+sys.modules["torch"].Tensor = type("Tensor", (), {})
+assert _core.dump_text([array, array.T]) == before
+print("same")
+"""
+
+
+def test_torch_is_never_imported_and_one_that_is_not_whole_is_left_alone(run: Callable[..., Any]) -> None:
+    ended = run(sys.executable, "-c", WITHOUT_TORCH)
+    assert (ended.returncode, ended.stdout) == (0, "same\n"), ended.stderr

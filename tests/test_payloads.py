@@ -8,90 +8,19 @@ import gc
 import json
 import pickle
 import weakref
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
 
 import cloudpickle
 import numpy as np
 import pytest
-from platform_support import until
-from runpod_flash import _core, errors
-
-HEAD = json.dumps({"function_name": "f", "function_code": "def f(*args): pass"})
-
-
-class Server:
-    """Answers job requests as a test says: `await seen.get()` is a request's body, `answer(...)` its answer."""
-
-    def __init__(self) -> None:
-        self.seen: asyncio.Queue[bytes] = asyncio.Queue()
-        self.answers: asyncio.Queue[bytes] = asyncio.Queue()
-        self.connections = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
-                body = await reader.readexactly(int(fields.get("content-length", "0")))
-                self.seen.put_nowait(body)
-                answer = await self.answers.get()
-                writer.write(answer)
-                await writer.drain()
-                if b"connection: close" in answer[:200]:
-                    break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    def answer(self, body: bytes, length: int | None = None) -> None:
-        """Answer the next request; a wrong `length` breaks the answer off."""
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length or len(body)}\r\n"
-        self.answers.put_nowait(head.encode() + (b"connection: close\r\n\r\n" if length else b"\r\n") + body)
+from payload_support import Server, call, eventually, is_pinned, job, readers, returned, serving
+from runpod_flash import errors
 
 
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    made = Server()
-    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0, limit=2**26)
-    port = listening.sockets[0].getsockname()[1]
-    monkeypatch.setenv("RUNPOD_ENDPOINT_BASE_URL", f"http://127.0.0.1:{port}/v2")
-    yield made
-    listening.close()
-
-
-def call(*args: Any, timeout: float | None = 60.0, **kwargs: Any) -> asyncio.Future[Any]:
-    return asyncio.ensure_future(_core.live_call("endpoint", "f", HEAD, args, kwargs, None, timeout))
-
-
-def job(output: Any, **fields: Any) -> bytes:
-    return json.dumps({"id": "job-u1", "status": "COMPLETED", "output": output} | fields).encode()
-
-
-def returned(value: Any) -> dict[str, Any]:
-    text = base64.b64encode(cloudpickle.dumps(value)).decode()
-    return {"success": True, "result": text, "error": None, "stdout": "said"}
-
-
-def is_pinned(value: bytearray) -> bool:
-    try:
-        value.append(0)
-    except BufferError:
-        return True
-    value.pop()
-    return False
-
-
-async def eventually(condition: Callable[[], Any]) -> None:
-    await asyncio.to_thread(until, condition)
-
-
-def readers() -> list[str]:
-    """Return the threads that read results."""
-    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    return [name for name in names if name == "flash-unpickle"]
+    async with serving(monkeypatch) as made:
+        yield made
 
 
 async def test_memory_is_held_while_it_is_sent_and_free_when_the_call_is_answered(server: Server) -> None:

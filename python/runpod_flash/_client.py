@@ -30,25 +30,31 @@ def job(data: dict[str, Any], endpoint: Endpoint) -> EndpointJob[Any]:
     return EndpointJob(data, endpoint)
 
 
+def known(endpoint: Endpoint, *, balanced: bool = False) -> tuple[str, ...] | None:
+    """Return how the core addresses an endpoint whose ID is known."""
+    made = endpoint._balanced_id if balanced else endpoint._endpoint_id
+    found = endpoint.id if endpoint.id is not None else made
+    return None if found is None else (str(found),)
+
+
 async def reference(endpoint: Endpoint, *, balanced: bool = False) -> tuple[str, ...]:
     """Return how the core addresses an endpoint: ``(id,)``, or app, environment and name.
 
     An ID always counts. An image becomes an endpoint at its first request, a load-balanced one (``balanced``) for
     requests and a queue-based one for jobs; in a worker on Runpod it is the one that was deployed with the app.
     """
-    if endpoint.id is not None:
-        return (str(endpoint.id),)
-    kind = "_balanced_id" if balanced else "_endpoint_id"
-    known: str | None = getattr(endpoint, kind)
-    if known is not None:
-        return (known,)
+    if (found := known(endpoint, balanced=balanced)) is not None:
+        return found
     if os.environ.get("RUNPOD_ENDPOINT_ID") or os.environ.get("RUNPOD_POD_ID"):
         from . import _deployed
 
         return _deployed.address(endpoint)
-    found = await _provision(endpoint, balanced)
-    setattr(endpoint, kind, found)
-    return (found,)
+    made = await _provision(endpoint, balanced)
+    if balanced:
+        endpoint._balanced_id = made
+    else:
+        endpoint._endpoint_id = made
+    return (made,)
 
 
 async def _provision(endpoint: Endpoint, balanced: bool) -> str:

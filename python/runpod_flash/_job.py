@@ -147,7 +147,7 @@ class EndpointJob(Generic[T]):
         return BlockingJob(self)
 
     async def _ask(self, operation: str, timeout: float | None) -> dict[str, Any]:
-        endpoint = await _client.reference(self._endpoint)
+        endpoint = _client.known(self._endpoint) or await _client.reference(self._endpoint)
         answer: dict[str, Any] = await _core.job_ask(operation, endpoint, self.id, timeout)
         answer.setdefault("id", self.id)
         return answer

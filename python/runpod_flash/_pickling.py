@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import cloudpickle
@@ -11,6 +12,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Writes to a sink, which also says how to reduce what would be copied otherwise."""
 
     def __init__(self, sink: Any) -> None:
+        if "torch" in sys.modules:
+            from ._tensors import reductions
+
+            self.dispatch_table = {**cloudpickle.Pickler.dispatch_table, **reductions()}
         super().__init__(sink, protocol=5)
         self._reduce = sink.reduce
 

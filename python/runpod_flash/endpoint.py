@@ -230,7 +230,9 @@ class Endpoint(_core.EndpointBase):
         """
         from . import _client
 
-        where, (body, sizes) = await self._submitting("run", input_data, webhook, policy, s3_config)
+        self._client_only("run")
+        body, sizes = _client.body(input_data, webhook, policy, s3_config)
+        where = _client.known(self) or await _client.reference(self)
         return _client.job(await _core.job_run(where, body, sizes, 60.0), self)
 
     async def runsync(
@@ -257,7 +259,9 @@ class Endpoint(_core.EndpointBase):
         """
         from . import _client
 
-        where, (body, sizes) = await self._submitting("runsync", input_data, webhook, policy, s3_config)
+        self._client_only("runsync")
+        body, sizes = _client.body(input_data, webhook, policy, s3_config)
+        where = _client.known(self) or await _client.reference(self)
         return _client.job(await _core.job_call(where, body, sizes, timeout, False), self)
 
     async def status(self, job_id: str) -> EndpointJob[Any]:
@@ -306,13 +310,6 @@ class Endpoint(_core.EndpointBase):
 
         self._client_only("blocking")
         return BlockingEndpoint(self)
-
-    async def _submitting(self, method: str, *options: Any) -> Any:
-        from . import _client
-
-        self._client_only(method)
-        body = _client.body(*options)
-        return await _client.reference(self), body
 
     async def _about_job(self, operation: str, job_id: str) -> EndpointJob[Any]:
         from . import _client

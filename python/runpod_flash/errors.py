@@ -47,8 +47,8 @@ class RunpodError(FlashError):
     """Runpod did not do what was asked, or could not be asked.
 
     ``endpoint``, ``job_id`` and ``request_id`` (Runpod's own, for its support) say what it was about,
-    ``status_code`` and ``body`` what Runpod answered, ``retry_after`` how many seconds it asked to wait;
-    each is ``None`` where it is not known.
+    ``status_code`` and ``body`` what Runpod answered, ``last_status`` how a job that has not ended was last
+    seen, ``retry_after`` how many seconds Runpod asked to wait; each is ``None`` where it is not known.
     """
 
     endpoint: str = ""
@@ -57,6 +57,7 @@ class RunpodError(FlashError):
     request: Any = None
     status_code: int | None = None
     body: str | None = None
+    last_status: str | None = None
     retry_after: float | None = None
 
 
@@ -294,6 +295,7 @@ def runpod(
     request: str | None,
     status_code: int | None,
     body: str | None,
+    last_status: str | None,
     retry_after: float | None,
     output: str | None,
     error_type: str | None,
@@ -309,6 +311,7 @@ def runpod(
         error.request = request
     error.status_code = status_code
     error.body = body
+    error.last_status = last_status
     error.retry_after = retry_after
     if isinstance(error, JobError):
         error.output = _json(output)

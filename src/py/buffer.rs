@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::PyByteArray;
+use pyo3::types::{PyByteArray, PyBytes};
 
 use super::runtime;
 use super::strided::{Order, Plan};
@@ -128,12 +128,21 @@ pub(super) fn release_waiting(_py: Python<'_>) {
     }
 }
 
-/// Returns an object's memory as bytes, without a copy; the object stays exported until they are
-/// dropped. What has axes gives its bytes in the order of its memory.
+/// Length up to which `bytes` are copied: less work than to give an export back, for which a thread
+/// must wait for the interpreter.
+const COPIED: usize = 16 << 10;
+
+/// Returns an object's memory as bytes, without a copy of what is large; the object stays exported
+/// until they are dropped. What has axes gives its bytes in the order of its memory.
 ///
 /// # Errors
 /// Where the object offers no view whose bytes lie in a row.
 pub(super) fn pin(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    if let Ok(bytes) = object.cast_exact::<PyBytes>()
+        && bytes.as_bytes().len() <= COPIED
+    {
+        return Ok(Bytes::copy_from_slice(bytes.as_bytes()));
+    }
     Ok(Bytes::from_owner(Pinned(export(object, ANY_CONTIGUOUS)?)))
 }
 

@@ -1,6 +1,7 @@
 //! The client of Runpod that calls of this process share, and where its calls go.
 
 use std::env;
+use std::sync::PoisonError;
 
 use pyo3::prelude::*;
 
@@ -20,20 +21,21 @@ pub(super) type Cached = (Urls, Option<ApiKey>, Client);
 /// # Errors
 /// `RunpodAPIKeyError`, or `ConfigurationError` for a URL that is none.
 pub(super) fn client(py: Python<'_>) -> PyResult<Client> {
-    let make = || {
-        let urls = Urls::from_environment()?;
-        let key = match credentials::find_key() {
-            None if is_here(&urls.endpoints) => None,
-            None => Some(credentials::require_key()?),
-            found => found,
-        };
-        Ok((urls, key))
-    };
-    let (urls, key) = make().map_err(|error| errors::runpod(py, &error))?;
     let context = runtime::context(py)?;
-    let mut cached = context.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some((known_urls, known_key, client)) = &*cached
-        && *known_urls == urls
+    let urls = Urls::from_environment().map_err(|error| errors::runpod(py, &error))?;
+    let mut cached = context.client.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = cached.as_ref().filter(|(known_urls, _, _)| *known_urls == urls);
+    if let Some((_, Some(key), client)) = known
+        && credentials::is_still_set(key)
+    {
+        return Ok(client.clone());
+    }
+    let key = match credentials::find_key() {
+        None if is_here(&urls.endpoints) => None,
+        None => Some(credentials::require_key().map_err(|error| errors::runpod(py, &error))?),
+        found => found,
+    };
+    if let Some((_, known_key, client)) = known
         && *known_key == key
     {
         return Ok(client.clone());

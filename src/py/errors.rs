@@ -98,6 +98,7 @@ pub(super) fn runpod(py: Python<'_>, error: &RunpodError) -> PyErr {
         options.set_item("request", exchange.request.as_deref())?;
         options.set_item("status_code", exchange.status)?;
         options.set_item("body", exchange.body.as_deref())?;
+        options.set_item("last_status", exchange.last_status.as_deref())?;
         options.set_item("retry_after", exchange.retry_after.map(|wait| wait.as_secs_f64()))?;
         options.set_item("output", exchange.output.as_deref())?;
         options.set_item("error_type", exchange.error_type.as_deref())?;

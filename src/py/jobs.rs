@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRecursionError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyTuple};
@@ -15,6 +15,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 use super::client::client;
 use super::{buffer, completion, errors};
 use crate::runpod::RunpodError;
+use crate::runpod::answer::malformed;
 use crate::runpod::balanced::{BalancedRequest, HttpAnswer};
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output};
 use crate::wire::payload::{Part, Payload};
@@ -47,10 +48,21 @@ pub(super) fn duration(seconds: Option<f64>) -> PyResult<Option<Duration>> {
 }
 
 /// Reads JSON text as Python does.
+///
+/// # Errors
+/// `MalformedAnswerError` where Python cannot hold it: nested too deeply, numbers too long, no UTF-8.
 pub(super) fn json(py: Python<'_>, text: &Bytes) -> PyResult<Py<PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let text = PyString::from_bytes(py, text)?;
-    Ok(LOADS.import(py, "json", "loads")?.call1((text,))?.unbind())
+    let loads = LOADS.import(py, "json", "loads")?;
+    let loaded = PyString::from_bytes(py, text).and_then(|text| loads.call1((text,)));
+    loaded.map(Bound::unbind).map_err(|error| {
+        if !error.is_instance_of::<PyRecursionError>(py) && !error.is_instance_of::<PyValueError>(py) {
+            return error;
+        }
+        let made = errors::runpod(py, &malformed(text, &error.value(py).to_string()));
+        made.set_cause(py, Some(error));
+        made
+    })
 }
 
 /// Submits a job by `/run`; the awaitable gives Runpod's answer.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
@@ -12,6 +11,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
+use super::jobs::duration;
 use super::live_provision::provisioner;
 use super::unpickle::{self, Reader};
 use super::{completion, errors, payload};
@@ -82,7 +82,7 @@ pub(super) fn json_adapter(name: &str, method: Option<&str>, version: &str) -> S
     ship::json_adapter(name, method, version)
 }
 
-/// Calls a live endpoint; the awaitable gives `(value, stdout)`.
+/// Calls a live endpoint; the awaitable gives `(value, stdout)`. The job goes with the awaitable.
 ///
 /// `head` is JSON: the `FunctionRequest` without its arguments. What the function raised is told to
 /// `runpod_flash._live.failed`, which makes the exception.
@@ -106,12 +106,14 @@ pub(super) fn live_call<'py>(
         constructor: constructor.map(|(args, kwargs)| arguments(&name, &args, &kwargs)).transpose()?,
     };
     let client = client(py)?;
-    let mut options = CallOptions {
-        timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+    let reader = Arc::new(Reader::default());
+    let options = CallOptions {
+        timeout: duration(timeout)?,
+        // The function's result is for nobody once the call is gone.
+        cancel_when_dropped: true,
+        large: Some(Arc::<Reader>::clone(&reader) as _),
         ..CallOptions::default()
     };
-    let reader = Arc::new(Reader::default());
-    options.large = Some(Arc::<Reader>::clone(&reader));
     let call = async move {
         let reference = EndpointRef::Id(endpoint);
         client.call(&reference, &request.into_job(), &options).await

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::buffer;
-use super::pickling::Sink;
+use super::pickling::{self, Sink};
 use crate::wire::payload::Segment;
 
 /// More buffers than this go into the pickle: a frame counts them in 16 bits, and so many are small.
@@ -76,16 +76,23 @@ pub(super) fn pickle_in_band(value: &Bound<'_, PyAny>) -> PyResult<Vec<Segment>>
 
 fn dump_with(value: &Bound<'_, PyAny>, module: &str) -> PyResult<Vec<Bytes>> {
     let py = value.py();
-    let dumps = py.import(module)?.getattr("dumps")?;
+    let module = py.import(module)?;
+    let has_tensors = pickling::loaded(py, "torch")?.is_some();
     let buffers = PyList::empty(py);
     let options = PyDict::new(py);
     options.set_item("protocol", 5)?;
     options.set_item("buffer_callback", buffers.getattr("append")?)?;
-    let mut pickled = dumps.call((value,), Some(&options))?;
+    let dumps = || {
+        if !has_tensors {
+            return module.call_method("dumps", (value,), Some(&options));
+        }
+        py.import("runpod_flash._tensors")?.call_method("dumps", (value, &module), Some(&options))
+    };
+    let mut pickled = dumps()?;
     let mut segments = Vec::with_capacity(buffers.len() + 1);
     if buffers.len() > MAX_BUFFERS {
         options.del_item("buffer_callback")?;
-        pickled = dumps.call((value,), Some(&options))?;
+        pickled = dumps()?;
         return Ok(vec![buffer::pin(&pickled)?]);
     }
     segments.push(buffer::pin(&pickled)?);

@@ -19,6 +19,9 @@ use super::{buffer, unpickle};
 
 type Delivery = Box<dyn FnOnce(Python<'_>) + Send>;
 
+/// How long jobs whose calls were cancelled get to be cancelled at Runpod at exit: the ID of one that
+/// is being submitted comes after a second.
+const CANCEL: Duration = Duration::from_secs(4);
 /// How long the runtime's threads get to end at exit.
 const STOP: Duration = Duration::from_secs(2);
 
@@ -123,6 +126,11 @@ impl Context {
 
     /// Ends the runtime and the delivery thread; what was delivered before is still run.
     pub(super) fn stop(&self) {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((.., client)) = client.filter(|_| !self.is_stopped()) {
+            // Calls that the program's end cancels: their jobs must not run on.
+            _ = self.handle.block_on(async { tokio::time::timeout(CANCEL, client.end()).await });
+        }
         if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_timeout(STOP);
             unpickle::wait_for_end(STOP);

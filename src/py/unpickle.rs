@@ -27,6 +27,9 @@ const DETACH_FROM: usize = 16 * 1024;
 /// A pickle that claims more in one string is not believed before it is there.
 const STEP: usize = 1 << 20;
 
+/// Bytes of an unpickling thread's stack.
+const STACK: usize = 8 << 20;
+
 /// The file of an unpickler: base64 text, of which more may come.
 #[pyclass(module = "runpod_flash._core")]
 struct TextFile {
@@ -268,6 +271,8 @@ fn start(text: mpsc::Receiver<Bytes>) -> Result<oneshot::Receiver<Unpickled>, Ru
     let running = Running::enter();
     std::thread::Builder::new()
         .name("flash-unpickle".to_owned())
+        // As much as Python's own threads have: code that unpickling runs may be deeply nested.
+        .stack_size(STACK)
         .spawn(move || {
             // A value that nobody waits for any more is dropped here, where the interpreter is.
             Python::try_attach(|py| _ = sender.send(unpickle(py, TextFile::new(Bytes::new(), Some(text)))));

@@ -147,7 +147,7 @@ pub(super) fn items(body: &Bytes) -> Result<(Status, Vec<Bytes>), RunpodError> {
 }
 
 /// Describes an answer that is not what the protocol says, with its beginning.
-pub(super) fn malformed(body: &[u8], why: &str) -> RunpodError {
+pub(crate) fn malformed(body: &[u8], why: &str) -> RunpodError {
     let text = String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned();
     let short: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(120).collect();
     let what = if short.is_empty() { "an empty answer".to_owned() } else { format!("`{short}`") };

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Method, Url};
 
 use super::client::Client;
+use super::credentials::ApiKey;
+use super::dial::send;
 use super::error::{ErrorKind, RunpodError};
-use super::exchange::{address, body, broken, headers, refusal};
+use super::exchange::{address, check_form, headers, too_long};
 use super::job::EndpointRef;
 use super::jobs::check_size;
+use super::refusal::{broken, refusal, unanswered};
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
-use crate::wire::limits::Route;
+use crate::wire::limits::{self, Route};
 use crate::wire::payload::Payload;
 
 /// What a request may take where nothing is said: two minutes until a worker is there, five and a
@@ -55,6 +58,8 @@ pub struct HttpAnswer {
     pub request: String,
     /// Endpoint.
     pub endpoint: String,
+    /// The key that was sent: no error shows it.
+    key: Option<ApiKey>,
 }
 
 impl HttpAnswer {
@@ -82,11 +87,14 @@ impl HttpAnswer {
             }
         }
         let kept = &self.body[..self.body.len().min(4096)];
-        let mut error = refusal(status, &headers, kept, false, None).error;
+        let key = self.key.as_ref().map(ApiKey::reveal);
+        let mut error = refusal(status, &headers, kept, false, key).error;
         let is_application = self.header(WORKER.as_str()).is_some();
         if is_application && error.kind == ErrorKind::Authentication {
             error.message =
                 error.message.replace("Runpod does not accept the API key", "the application refused");
+        }
+        if is_application {
             error.hint = None;
         }
         error.exchange.request = Some(self.request.clone());
@@ -156,33 +164,40 @@ impl Client {
             if !given.contains_key("content-type") {
                 sending = sending.header("Content-Type", "application/json");
             }
-            sending = sending.body(body(&request.body));
+            sending = sending.body(reqwest::Body::wrap(request.body.body()));
         }
         let exchange = async {
-            let response = sending.headers(given).send().await?;
+            let mut response = send(sending.headers(given)).await.map_err(|error| unanswered(&error))?;
             let status = response.status().as_u16();
             let headers = response.headers().iter();
             let headers = headers
                 .map(|(name, value)| (name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes())))
                 .collect();
-            let body = response.bytes().await?;
+            let most = check_form(&response).map_err(wrong)?;
+            let mut body = BytesMut::new();
+            while let Some(piece) = response.chunk().await.map_err(|error| broken(&error))? {
+                body.extend_from_slice(&piece);
+                if let Some(most) = most.filter(|most| body.len() as u64 > *most) {
+                    return Err(wrong(too_long(&format!("more than {}", limits::human(most)), most)));
+                }
+            }
             Ok(HttpAnswer {
                 status,
                 headers,
-                body,
+                body: body.freeze(),
                 request: shown.clone(),
                 endpoint: request.endpoint.name().to_owned(),
+                key: self.key.clone(),
             })
         };
-        let about = |mut trouble: Trouble| {
+        let exchanged = match deadline.keep(exchange).await {
+            Ok(exchanged) => exchanged,
+            Err(passed) => Err(Trouble::new(Reach::Unsure, passed)),
+        };
+        exchanged.map_err(|mut trouble| {
             trouble.error.exchange.request = Some(shown.clone());
             trouble
-        };
-        match deadline.keep(exchange).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(about(broken(&error))),
-            Err(passed) => Err(about(Trouble::new(Reach::Unsure, passed))),
-        }
+        })
     }
 
     /// Returns the URL, and the `Host` where it differs.

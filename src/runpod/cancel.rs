@@ -8,15 +8,16 @@ use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
 use super::job::{CallOptions, EndpointRef, JobState};
 use super::jobs::About;
+use super::parcel::Parcel;
 use super::retry::Deadline;
 use super::unhealthy::with_state;
 use super::watched::Watched;
-use crate::wire::payload::Payload;
 
 /// Cancellations of an endpoint on their way at once.
 const AT_ONCE: usize = 20;
@@ -30,6 +31,8 @@ struct Wanted {
     job: String,
     runtime: Handle,
     is_over: bool,
+    /// The process waits for this at its end.
+    _care: TaskTrackerToken,
 }
 
 impl Drop for Wanted {
@@ -39,50 +42,87 @@ impl Drop for Wanted {
         }
         let watched = self.client.watched(&self.endpoint);
         if watched.discard(std::mem::take(&mut self.job)) {
-            self.runtime.spawn(cancel_all(self.client.clone(), self.endpoint.clone(), watched));
+            let cancelling = cancel_all(self.client.clone(), self.endpoint.clone(), watched);
+            self.runtime.spawn(self.client.shared.care.track_future(cancelling));
         }
     }
 }
 
 impl Client {
-    /// Makes a call whose job is cancelled where it is dropped, or its deadline passes. The job's
-    /// ID is read to the end of that, since without it nothing can be cancelled.
+    /// Makes a call whose job is cancelled where it is dropped, or its deadline passes, or the
+    /// process ends. The job's ID is read to the end of that, since without it nothing can be
+    /// cancelled; a body that is still on its way is taken back.
     pub(super) async fn call_with_care(
         &self,
         about: &About<'_>,
-        payload: &Payload,
+        parcel: Parcel,
         begun: Instant,
     ) -> Result<JobState, RunpodError> {
+        let ending = self.shared.ending.clone();
+        if ending.is_cancelled() {
+            return Err(ended());
+        }
         let (reply, answer) = oneshot::channel();
         let runtime = Handle::current();
         let submission = submit(
             self.clone(),
             about.endpoint.clone(),
-            payload.clone(),
+            parcel.clone(),
             about.options.clone(),
             about.deadline,
             reply,
         );
-        runtime.spawn(submission);
+        runtime.spawn(self.shared.care.track_future(submission));
         let late = |mut passed: RunpodError| {
-            passed.message.push_str("; the job may have been accepted, it is cancelled then");
+            let is_taken_back = parcel.give_up();
+            passed.message.push_str(if is_taken_back {
+                "; nothing was submitted"
+            } else {
+                "; the job may have been accepted, it is cancelled then"
+            });
             passed.at_endpoint(about.endpoint.name())
         };
-        let submitted = about.deadline.keep(answer).await.map_err(late)?;
-        let ended = || RunpodError::new(ErrorKind::Connection, "the process stopped waiting for jobs");
+        let submitted = tokio::select! {
+            submitted = about.deadline.keep(answer) => submitted.map_err(late)?,
+            () = ending.cancelled() => return Err(ended()),
+        };
         let (state, mut wanted) = submitted.map_err(|_| ended())??;
         let state = if state.status.is_terminal() {
             state
         } else {
-            let ended = self.watch(about, &state.id, Some(begun)).await;
-            if matches!(&ended, Err(error) if error.kind == ErrorKind::JobNotFound) {
-                wanted.is_over = true;
+            let ended = tokio::select! {
+                ended = self.watch(about, &state.id, Some(begun), Some(state.status.clone())) => ended,
+                () = ending.cancelled() => return Err(ended()),
+            };
+            match &ended {
+                Err(error) if error.kind == ErrorKind::JobNotFound => wanted.is_over = true,
+                _ => {}
             }
-            ended.map_err(|error| with_state(error, &state))?
+            ended.map_err(|error| {
+                let mut error = with_state(error, &state);
+                if error.kind == ErrorKind::DeadlineExceeded {
+                    error.message.push_str("; it is cancelled");
+                    error.hint =
+                        Some("give it a longer timeout, or submit it by `run()` and wait later".to_owned());
+                }
+                error
+            })?
         };
         wanted.is_over = true;
         Ok(state)
     }
+
+    /// Ends the calls whose jobs go with them, and waits until those jobs are cancelled. No such call
+    /// can be made from now on: the process is ending.
+    pub async fn end(&self) {
+        self.shared.ending.cancel();
+        self.shared.care.close();
+        self.shared.care.wait().await;
+    }
+}
+
+fn ended() -> RunpodError {
+    RunpodError::new(ErrorKind::Connection, "the program is ending: it waits for no more jobs")
 }
 
 type Submitted = Result<(JobState, Wanted), RunpodError>;
@@ -90,21 +130,18 @@ type Submitted = Result<(JobState, Wanted), RunpodError>;
 async fn submit(
     client: Client,
     endpoint: EndpointRef,
-    payload: Payload,
+    parcel: Parcel,
     options: CallOptions,
     deadline: Deadline,
-    reply: oneshot::Sender<Submitted>,
+    mut reply: oneshot::Sender<Submitted>,
 ) {
-    let is_abandoned = || reply.is_closed();
-    let about = About {
-        endpoint: &endpoint,
-        options: &options,
-        deadline: Deadline::after(None),
-        repeats: deadline,
-        is_abandoned: Some(&is_abandoned),
+    let about =
+        About { endpoint: &endpoint, options: &options, deadline: Deadline::after(None), repeats: deadline };
+    let submitted = tokio::select! {
+        biased;
+        submitted = client.submit_first(&about, &parcel, client.shared.timing.cancellable_wait) => submitted,
+        () = parcel.taken_back(reply.closed()) => return,
     };
-    let submitted = client.submit_first(&about, &payload, client.shared.timing.cancellable_wait).await;
-    drop(payload);
     let submitted = submitted.map(|state| {
         let wanted = Wanted {
             client: client.clone(),
@@ -112,9 +149,11 @@ async fn submit(
             job: state.id.clone(),
             runtime: Handle::current(),
             is_over: state.status.is_terminal(),
+            _care: client.shared.care.token(),
         };
         (state, wanted)
     });
+    drop(parcel);
     // Where nobody waits any more, this drops what was submitted.
     let _ = reply.send(submitted);
 }

@@ -9,8 +9,11 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Method, RequestBuilder, Url};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::credentials::ApiKey;
+use super::dial::OneByOne;
 use super::error::{ErrorKind, RunpodError};
 use super::job::EndpointRef;
 use super::retry::Timing;
@@ -22,6 +25,13 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a connection is kept without use: shorter than servers do, since one that the server
 /// closes just when a request is sent leaves open whether the job was accepted.
 const IDLE: Duration = Duration::from_secs(30);
+/// When an HTTP/2 connection is asked whether it lives, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(20);
+/// Bytes of an HTTP/2 answer that may come before they are read.
+const STREAM_WINDOW: u32 = 4 << 20;
+/// Variables by which other Python clients are told of certificates.
+const BUNDLES: [&str; 2] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 /// Requests that are held open until a job ends: an HTTP/2 connection carries about a hundred
 /// requests at once, and what waits must leave room for what is sent.
 const HELD: usize = 64;
@@ -43,6 +53,10 @@ pub(super) struct Shared {
     pub(super) held: Arc<Semaphore>,
     /// Who holds one sends a request that is answered at once.
     pub(super) brief: Semaphore,
+    /// Told when the process ends.
+    pub(super) ending: CancellationToken,
+    /// Jobs that go with their calls: whoever holds one of these sees to that.
+    pub(super) care: TaskTracker,
     pools: [OnceLock<reqwest::Client>; 3],
     watched: Mutex<HashMap<EndpointRef, Arc<Watched>>>,
 }
@@ -79,6 +93,8 @@ impl Client {
             timing,
             held: Arc::new(Semaphore::new(HELD)),
             brief: Semaphore::new(BRIEF),
+            ending: CancellationToken::new(),
+            care: TaskTracker::new(),
             pools: Default::default(),
             watched: Mutex::default(),
         };
@@ -99,8 +115,9 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Configuration`] where `url` is none, or may not get the key.
     pub(super) fn prepare(&self, method: Method, url: &str) -> Result<RequestBuilder, RunpodError> {
-        self.check_key(&parse(url)?)?;
-        let request = self.unsigned(method, url)?;
+        let url = parse(url)?;
+        self.check_key(&url)?;
+        let request = self.http(&url)?.request(method, url);
         Ok(match &self.key {
             Some(key) => request.bearer_auth(key.reveal()),
             None => request,
@@ -133,6 +150,12 @@ impl Client {
         }
         let client = build(way)?;
         Ok(slot.get_or_init(|| client))
+    }
+
+    /// Reaches this machine by TLS through a pool of a test.
+    #[cfg(test)]
+    pub(super) fn use_pool(&self, pool: reqwest::Client) {
+        self.shared.pools[Way::Local as usize].set(pool).expect("none yet");
     }
 
     /// Returns what is waited for at an endpoint.
@@ -168,30 +191,73 @@ fn parse(url: &str) -> Result<Url, RunpodError> {
         .map_err(|error| RunpodError::new(ErrorKind::Configuration, format!("`{url}` is not a URL: {error}")))
 }
 
-fn build(way: Way) -> Result<reqwest::Client, RunpodError> {
+/// Begins a pool of connections. Clients are told of its HTTP version by the server, over TLS.
+pub(super) fn pool() -> reqwest::ClientBuilder {
     // Fails where one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
+    reqwest::Client::builder()
         .user_agent(user_agent())
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .pool_idle_timeout(IDLE)
-        .tcp_keepalive(IDLE);
+        .tcp_keepalive(IDLE)
+        // All calls share one HTTP/2 connection: one that died without a word is found out.
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PONG)
+        // An answer that is read slowly does not stop the others.
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(4 * STREAM_WINDOW)
+}
+
+fn build(way: Way) -> Result<reqwest::Client, RunpodError> {
+    let mut builder = pool();
     if way != Way::Remote {
         builder = builder.no_proxy().dns_resolver(Loopback);
     }
-    if way == Way::Plain {
+    builder = if way == Way::Plain {
         let roots = rustls::RootCertStore::empty();
-        builder = builder.tls_backend_preconfigured(
+        builder.tls_backend_preconfigured(
             rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth(),
-        );
-    }
+        )
+    } else {
+        builder.connector_layer(OneByOne::default()).tls_certs_merge(further_roots()?)
+    };
     builder.build().map_err(|error| {
-        let text = format!("no secure connections can be made: {}", super::exchange::root_cause(&error));
-        RunpodError::new(ErrorKind::Configuration, text).with_hint(
+        let text = format!("no secure connections can be made: {}", super::refusal::root_cause(&error));
+        RunpodError::new(ErrorKind::Configuration, with_trust(text)).with_hint(
             "SSL_CERT_FILE and SSL_CERT_DIR say where certificates are; HTTPS_PROXY and NO_PROXY name proxies",
         )
     })
+}
+
+/// Returns the certificates that other Python clients are told of: they are trusted beside the
+/// system's, unless `SSL_CERT_FILE` or `SSL_CERT_DIR` says what is.
+fn further_roots() -> Result<Vec<reqwest::Certificate>, RunpodError> {
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    let named = BUNDLES.iter().find_map(|name| {
+        let file = std::env::var_os(name).filter(|file| !file.is_empty())?;
+        Some((name, std::path::PathBuf::from(file)))
+    });
+    let Some((name, file)) = named.filter(|_| !is_set("SSL_CERT_FILE") && !is_set("SSL_CERT_DIR")) else {
+        return Ok(Vec::new());
+    };
+    let wrong = |why: String| {
+        RunpodError::new(ErrorKind::Configuration, format!("{name}={} cannot be used: {why}", file.display()))
+            .with_hint("it is a file of certificates (PEM); SSL_CERT_DIR names a folder of them")
+    };
+    let text = std::fs::read(&file).map_err(|error| wrong(error.to_string()))?;
+    let found = reqwest::Certificate::from_pem_bundle(&text).map_err(|_| wrong("it is no PEM".to_owned()))?;
+    if found.is_empty() { Err(wrong("it has no certificate".to_owned())) } else { Ok(found) }
+}
+
+/// Adds what the environment says of certificates.
+fn with_trust(mut text: String) -> String {
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            text.push_str(&format!("; {name} is `{}`", value.display()));
+        }
+    }
+    text
 }
 
 /// Names of this machine, without asking anybody: those below `localhost` are in no DNS.

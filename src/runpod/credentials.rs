@@ -95,6 +95,12 @@ fn from_environment() -> Option<ApiKey> {
     })
 }
 
+/// Whether the environment still says the same as when `key` was found there: no file need be read.
+pub fn is_still_set(key: &ApiKey) -> bool {
+    matches!(key.origin, Origin::Environment | Origin::DotEnv(_))
+        && env::var(VARIABLE).is_ok_and(|text| text.trim() == key.text)
+}
+
 /// Returns where a key was found: the variable's name, or the file's.
 pub fn found_in() -> Option<String> {
     if env::var("RUNPOD_API_KEY").is_ok_and(|text| ApiKey::new(&text).is_some()) {

@@ -71,6 +71,8 @@ pub struct Exchange {
     pub request: Option<String>,
     /// Body of the answer, at most a few kB.
     pub body: Option<String>,
+    /// Status of a job when it was last looked at, where it has not ended.
+    pub last_status: Option<String>,
     /// How long Runpod asked to wait.
     pub retry_after: Option<Duration>,
     /// JSON text of a failed job's `output`.

@@ -1,27 +1,28 @@
 //! One request to Runpod and its answer: sent, read to its end, refusals understood.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, RequestBuilder, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::Client;
 use super::credentials::ApiKey;
+use super::dial::send;
 use super::error::{ErrorKind, RunpodError};
 use super::job::{BodyStream, EndpointRef, LARGE};
+use super::parcel::Parcel;
+use super::refusal::{broken, refusal, request_id, unanswered};
 use super::retry::{Deadline, Reach, Trouble};
-use crate::wire::payload::Payload;
+use crate::wire::limits;
 
 /// Bytes a second that an answer comes with at least, averaged after its first half minute.
 const SLOWEST: u64 = 8 * 1024;
 /// Bytes of a body that are kept with an error.
 const KEPT: usize = 4096;
-/// Headers that name a request, in the order of how well Runpod's staff can find it.
-const REQUEST_IDS: [&str; 4] = ["x-request-id", "x-runpod-request-id", "request-id", "cf-ray"];
 
 /// What is asked.
 #[derive(Clone, Copy)]
@@ -32,7 +33,7 @@ pub(super) struct Ask<'a> {
     pub(super) path: &'a str,
     /// The job it is about.
     pub(super) job: Option<&'a str>,
-    pub(super) payload: Option<&'a Payload>,
+    pub(super) parcel: Option<&'a Parcel>,
     pub(super) headers: &'a BTreeMap<String, String>,
     /// How long the server was asked to hold it.
     pub(super) held: Duration,
@@ -46,6 +47,8 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// The rest of it where it is long.
     pub(super) rest: Option<Response>,
+    /// How many bytes are read at most.
+    most: Option<u64>,
     deadline: Deadline,
     silence: Duration,
 }
@@ -64,18 +67,22 @@ impl Client {
         let timing = &self.shared.timing;
         let request = self.prepared(ask).map_err(|error| about(Trouble::new(Reach::Unsent, error)))?;
         // A large body takes its time to be sent.
-        let sending = Duration::from_secs(ask.payload.map_or(0, Payload::len) / (64 * 1024));
+        let sending = Duration::from_secs(ask.parcel.map_or(0, Parcel::len) / (64 * 1024));
         let limit = Instant::now() + ask.held + timing.answer + sending;
         let work = async {
-            let response = request.send().await.map_err(|error| broken(&error))?;
+            let response = send(request).await.map_err(|error| unanswered(&error))?;
             if !response.status().is_success() {
                 return Err(self.refused(ask, response).await);
             }
             let request_id = request_id(response.headers());
+            let most = check_form(&response).map_err(|mut error| {
+                error.exchange.request_id.clone_from(&request_id);
+                Trouble::new(Reach::Unsure, error)
+            })?;
             let (body, rest) = self.begin(response).await?;
-            Ok(Answer { request_id, body, rest, deadline: ask.deadline, silence: timing.silence })
+            Ok(Answer { request_id, body, rest, most, deadline: ask.deadline, silence: timing.silence })
         };
-        match ask.deadline.keep(timeout_at(limit, work)).await {
+        let done = match ask.deadline.keep(timeout_at(limit, work)).await {
             Ok(Ok(done)) => done.map_err(about),
             Ok(Err(_)) => {
                 let seconds = (ask.held + timing.answer + sending).as_secs_f64();
@@ -83,7 +90,13 @@ impl Client {
                 Err(about(Trouble::new(Reach::Unsure, RunpodError::new(ErrorKind::Connection, text))))
             }
             Err(passed) => Err(about(Trouble::new(Reach::Unsure, passed))),
+        };
+        if let (Some(parcel), Err(trouble)) = (ask.parcel, &done)
+            && trouble.reach != Reach::Unsure
+        {
+            parcel.reopen();
         }
+        done
     }
 
     fn base(&self, endpoint: &EndpointRef) -> String {
@@ -98,8 +111,11 @@ impl Client {
         let url = format!("{}/{}", self.base(ask.endpoint), ask.path);
         let mut request = self.prepare(ask.method.clone(), &url)?.headers(headers(ask.headers)?);
         request = address(request, ask.endpoint)?;
-        if let Some(payload) = ask.payload {
-            request = request.header("Content-Type", "application/json").body(body(payload));
+        if let Some(parcel) = ask.parcel {
+            let given_up =
+                || RunpodError::new(ErrorKind::Connection, "the call was given up before it was sent");
+            let body = reqwest::Body::wrap(parcel.body().ok_or_else(given_up)?);
+            request = request.header("Content-Type", "application/json").body(body);
         } else if *ask.method == Method::POST {
             request = request.header("Content-Length", "0");
         }
@@ -153,10 +169,12 @@ impl Answer {
     /// comes is too slow, or the deadline passes.
     pub(super) fn pieces(self) -> BodyStream {
         let begun = Instant::now();
-        let state = (Some(self.body), self.rest, 0u64, self.deadline, self.silence);
-        Box::pin(stream::try_unfold(state, move |(first, rest, seen, deadline, silence)| async move {
+        let (most, deadline, silence) = (self.most, self.deadline, self.silence);
+        let state = (Some(self.body), self.rest, 0u64);
+        Box::pin(stream::try_unfold(state, move |(first, rest, seen)| async move {
             if let Some(first) = first {
-                return Ok(Some((first, (None, rest, seen, deadline, silence))));
+                let seen = first.len() as u64;
+                return Ok(Some((first, (None, rest, seen))));
             }
             let Some(mut response) = rest else { return Ok(None) };
             let next = deadline.keep(timeout(silence, response.chunk())).await?;
@@ -164,11 +182,14 @@ impl Answer {
             let piece = next.map_err(|_| slow())?.map_err(|error| broken(&error).error)?;
             let Some(piece) = piece else { return Ok(None) };
             let seen = seen + piece.len() as u64;
+            if let Some(most) = most.filter(|most| seen > *most) {
+                return Err(too_long(&format!("more than {}", limits::human(most)), most));
+            }
             let late = begun.elapsed().saturating_sub(silence).as_secs();
             if seen < late.saturating_mul(SLOWEST) {
                 return Err(slow());
             }
-            Ok(Some((piece, (None, Some(response), seen, deadline, silence))))
+            Ok(Some((piece, (None, Some(response), seen))))
         }))
     }
 }
@@ -217,150 +238,33 @@ fn value(name: &str, text: &str) -> Result<HeaderValue, RunpodError> {
     })
 }
 
-pub(super) fn body(payload: &Payload) -> reqwest::Body {
-    reqwest::Body::wrap(payload.body())
+/// Checks what the head of an answer says of its body; returns how many bytes are read at most.
+pub(super) fn check_form(response: &Response) -> Result<Option<u64>, RunpodError> {
+    // What was understood is not among the headers any more.
+    let coding = response.headers().get(CONTENT_ENCODING).map(|coding| coding.to_str().unwrap_or("?"));
+    if let Some(coding) = coding.filter(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        let text = format!(
+            "Runpod's answer cannot be read: its Content-Encoding is `{coding}`, and gzip was offered"
+        );
+        return Err(RunpodError::new(ErrorKind::Malformed, text)
+            .with_hint("a proxy on the way may have changed the answer"));
+    }
+    let most = limits::Limits::from_environment()
+        .map_err(|error| {
+            RunpodError::new(ErrorKind::Configuration, error.to_string()).with_hint(error.hint())
+        })?
+        .of_answer();
+    match (response.content_length(), most) {
+        (Some(length), Some(most)) if length > most => Err(too_long(&limits::human(length), most)),
+        _ => Ok(most),
+    }
 }
 
-/// Returns Runpod's ID of a request.
-pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
-    REQUEST_IDS.iter().find_map(|name| Some(headers.get(*name)?.to_str().ok()?.to_owned()))
-}
-
-/// Returns how long the server asks to wait: seconds, or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Some(SystemTime::from(date).duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// Returns the innermost reason of an error, which is the one that helps.
-pub(super) fn root_cause(error: &reqwest::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    if std::ptr::addr_eq(inner, error) {
-        // Its own text may hold the URL with a query.
-        return if error.is_timeout() { "it took too long" } else { "it failed" }.to_owned();
-    }
-    inner.to_string()
-}
-
-/// Describes a connection that could not be made, or broke.
-pub(super) fn broken(error: &reqwest::Error) -> Trouble {
-    let place = error.url().map_or_else(String::new, |url| {
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        format!(" `{}{port}`", url.host_str().unwrap_or_default())
-    });
-    let cause = if error.is_connect() && error.is_timeout() {
-        "it took too long".to_owned()
-    } else {
-        root_cause(error)
-    };
-    let failed = |kind, text: String| RunpodError::new(kind, text);
-    if error.is_builder() {
-        let error = failed(ErrorKind::InvalidRequest, format!("the request cannot be made: {cause}"));
-        return Trouble::new(Reach::Unsent, error);
-    }
-    if error.is_connect() {
-        let mut failure = failed(ErrorKind::Connection, format!("cannot connect to{place}: {cause}"));
-        if cause.to_lowercase().contains("certificate") {
-            failure =
-                failure.with_hint("set SSL_CERT_FILE to the file with the certificate of its authority");
-        }
-        return Trouble::new(Reach::Unsent, failure);
-    }
-    let text = format!("the connection to{place} broke: {cause}");
-    Trouble::new(Reach::Unsure, failed(ErrorKind::Connection, text))
-}
-
-/// Understands an answer that is no success.
-pub(super) fn refusal(
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    is_about_job: bool,
-    key: Option<&str>,
-) -> Trouble {
-    let mut body = String::from_utf8_lossy(body).into_owned();
-    if let Some(key) = key {
-        body = body.replace(key, "…");
-    }
-    let said = said(&body);
-    let detail = said.as_ref().map(|said| format!(": {said}")).unwrap_or_default();
-    let code = status.as_u16();
-    let retry_after = retry_after(headers);
-    let speaks_of_endpoint = said.as_ref().is_some_and(|said| said.contains("endpoint"));
-    let (kind, reach, text) = match code {
-        401 | 403 => (
-            ErrorKind::Authentication,
-            Reach::Answered,
-            format!("Runpod does not accept the API key ({code}){detail}"),
-        ),
-        404 if is_about_job && !speaks_of_endpoint => (
-            ErrorKind::JobNotFound,
-            Reach::Answered,
-            format!("there is no such job (any more): it expired, was purged or never was there{detail}"),
-        ),
-        404 => (ErrorKind::NotFound, Reach::Answered, format!("not found{detail}")),
-        408 => (ErrorKind::Unavailable, Reach::Unsure, format!("Runpod answered {status}{detail}")),
-        413 => {
-            (ErrorKind::PayloadTooLarge, Reach::Answered, format!("the body is too large for Runpod{detail}"))
-        }
-        400 if said.as_ref().is_some_and(|said| said.contains("exceeded max body size")) => {
-            (ErrorKind::PayloadTooLarge, Reach::Answered, format!("the body is too large for Runpod{detail}"))
-        }
-        429 => (ErrorKind::RateLimited, Reach::Refused, format!("too many requests (429){detail}")),
-        300..=399 => (
-            ErrorKind::Malformed,
-            Reach::Answered,
-            format!("Runpod answered {status}, which is not followed"),
-        ),
-        500.. => {
-            let is_refused = code == 503 && retry_after.is_some();
-            let reach = if is_refused { Reach::Refused } else { Reach::Unsure };
-            (ErrorKind::Unavailable, reach, format!("Runpod answered {status}{detail}"))
-        }
-        _ => (
-            ErrorKind::InvalidRequest,
-            Reach::Answered,
-            format!("Runpod refused the request ({code}){detail}"),
-        ),
-    };
-    let mut error = RunpodError::new(kind, text);
-    error.hint = match kind {
-        ErrorKind::Authentication if key.is_none() => {
-            Some("no API key was found: run `flash login` or set RUNPOD_API_KEY".to_owned())
-        }
-        ErrorKind::Authentication => {
-            Some("run `flash login`, or set RUNPOD_API_KEY to a key that may use this endpoint".to_owned())
-        }
-        ErrorKind::Malformed => Some("check RUNPOD_ENDPOINT_BASE_URL".to_owned()),
-        _ => None,
-    };
-    error.exchange.status = Some(code);
-    error.exchange.request_id = request_id(headers);
-    error.exchange.retry_after = retry_after;
-    error.exchange.body = Some(body);
-    Trouble::new(reach, error)
-}
-
-/// Returns what the body of an error says, in one line.
-fn said(body: &str) -> Option<String> {
-    let text = match serde_json::from_str::<serde_json::Value>(body) {
-        Ok(serde_json::Value::Object(fields)) => {
-            let told = ["error", "message", "detail", "title"].iter().find_map(|name| fields.get(*name))?;
-            told.as_str().map_or_else(|| told.to_string(), ToOwned::to_owned)
-        }
-        Ok(serde_json::Value::String(text)) => text,
-        // Pages of a proxy say nothing to anybody.
-        _ if body.trim_start().starts_with('<') => return None,
-        _ => body.to_owned(),
-    };
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let short: String = line.chars().take(300).collect();
-    (!short.is_empty()).then_some(short)
+/// Describes an answer that is not read to its end.
+pub(super) fn too_long(length: &str, most: u64) -> RunpodError {
+    let text = format!("Runpod's answer is {length}, and at most {} are read", limits::human(most));
+    RunpodError::new(ErrorKind::Malformed, text).with_hint(format!(
+        "return a path or URL of large data, or set {} (0: no limit) where such answers are right",
+        limits::VARIABLE
+    ))
 }

@@ -11,6 +11,7 @@ use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
 use super::exchange::{Answer, Ask};
 use super::job::{CallOptions, EndpointRef, JobState};
+use super::parcel::Parcel;
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
 use super::unhealthy::with_state;
 use crate::wire::limits::{self, LimitError, Route};
@@ -28,8 +29,6 @@ pub(super) struct About<'a> {
     pub(super) deadline: Deadline,
     /// Until when it may be repeated, which is the deadline but where the answer is read beyond it.
     pub(super) repeats: Deadline,
-    /// Tells whether nobody wants it any more; it is not sent then.
-    pub(super) is_abandoned: Option<&'a (dyn Fn() -> bool + Send + Sync)>,
 }
 
 impl Client {
@@ -45,7 +44,7 @@ impl Client {
         options: &CallOptions,
     ) -> Result<JobState, RunpodError> {
         let about = About::new(endpoint, options);
-        self.submit(&about, payload, "run", Duration::ZERO).await
+        self.submit(&about, &checked(endpoint, payload, Route::Run)?, "run", Duration::ZERO).await
     }
 
     /// Submits a job by `/runsync` and returns its state when it has ended, or Runpod ends the wait:
@@ -63,7 +62,7 @@ impl Client {
         let about = About::new(endpoint, options);
         let path = wait.map_or_else(|| "runsync".to_owned(), sync_path);
         let held = wait.unwrap_or(Duration::from_secs(90)).clamp(LEAST_WAIT, Duration::from_mins(5));
-        self.submit(&about, payload, &path, held).await
+        self.submit(&about, &checked(endpoint, payload, Route::RunSync)?, &path, held).await
     }
 
     /// Submits a job and waits for its end: the one way for calls of functions.
@@ -81,14 +80,15 @@ impl Client {
     ) -> Result<JobState, RunpodError> {
         let about = About::new(endpoint, options);
         let begun = Instant::now();
+        let parcel = checked(endpoint, payload, Route::RunSync)?;
         if options.cancel_when_dropped {
-            return self.call_with_care(&about, payload, begun).await;
+            return self.call_with_care(&about, parcel, begun).await;
         }
-        let state = self.submit_first(&about, payload, self.shared.timing.first_wait).await?;
+        let state = self.submit_first(&about, &parcel, self.shared.timing.first_wait).await?;
         if state.status.is_terminal() {
             return Ok(state);
         }
-        let ended = self.watch(&about, &state.id, Some(begun)).await;
+        let ended = self.watch(&about, &state.id, Some(begun), Some(state.status.clone())).await;
         ended.map_err(|error| with_state(error, &state))
     }
 
@@ -140,7 +140,7 @@ impl Client {
         options: &CallOptions,
     ) -> Result<JobState, RunpodError> {
         let since = self.watched(endpoint).submitted(job);
-        self.watch(&About::new(endpoint, options), job, since).await
+        self.watch(&About::new(endpoint, options), job, since, None).await
     }
 
     /// Cancels a job; one that has ended stays as it is.
@@ -244,33 +244,32 @@ impl Client {
     pub(super) async fn submit_first(
         &self,
         about: &About<'_>,
-        payload: &Payload,
+        parcel: &Parcel,
         wait: Duration,
     ) -> Result<JobState, RunpodError> {
         if let Ok(_held) = self.shared.held.try_acquire() {
-            let wait = about.repeats.left().map_or(wait, |left| wait.min(left)).max(LEAST_WAIT);
-            return self.submit(about, payload, &sync_path(wait), wait).await;
+            // The answer has the job's ID: it must come before the deadline.
+            let held = |left: Duration| wait.min(left - left / 8);
+            let wait = about.repeats.left().map_or(wait, held).max(LEAST_WAIT);
+            return self.submit(about, parcel, &sync_path(wait), wait).await;
         }
         // Deployed apps are known to take `/runsync`; a large body must go there.
-        let must_be_sync =
-            matches!(about.endpoint, EndpointRef::Deployed { .. }) || payload.len() > RUN_LIMIT;
+        let must_be_sync = matches!(about.endpoint, EndpointRef::Deployed { .. }) || parcel.len() > RUN_LIMIT;
         if must_be_sync {
-            return self.submit(about, payload, &sync_path(LEAST_WAIT), LEAST_WAIT).await;
+            return self.submit(about, parcel, &sync_path(LEAST_WAIT), LEAST_WAIT).await;
         }
-        self.submit(about, payload, "run", Duration::ZERO).await
+        self.submit(about, parcel, "run", Duration::ZERO).await
     }
 
     async fn submit(
         &self,
         about: &About<'_>,
-        payload: &Payload,
+        parcel: &Parcel,
         path: &str,
         held: Duration,
     ) -> Result<JobState, RunpodError> {
-        let route = if path == "run" { Route::Run } else { Route::RunSync };
-        check_size(payload, route).map_err(|error| error.at_endpoint(about.endpoint.name()))?;
         let sent = repeat(Repeat::IfNotBegun, &self.shared.timing, about.repeats, || {
-            self.job(about, &Method::POST, path, None, Some(payload), held)
+            self.job(about, &Method::POST, path, None, Some(parcel), held)
         });
         match sent.await {
             Ok(state) => {
@@ -282,6 +281,9 @@ impl Client {
             Err(Trouble { mut error, reach }) => {
                 if reach == Reach::Unsure {
                     error.message.push_str("; the job may have been accepted, so it was not submitted again");
+                    let hint =
+                        || "look at `requests()` of the endpoint before you submit it again".to_owned();
+                    error.hint = error.hint.or_else(|| Some(hint()));
                 }
                 Err(error)
             }
@@ -295,10 +297,10 @@ impl Client {
         method: &Method,
         path: &str,
         job: Option<&str>,
-        payload: Option<&Payload>,
+        parcel: Option<&Parcel>,
         held: Duration,
     ) -> Result<JobState, Trouble> {
-        let answer = self.answer(about, method, path, job, payload, held).await?;
+        let answer = self.answer(about, method, path, job, parcel, held).await?;
         let request_id = answer.request_id.clone();
         let read = if let (Some(large), Some(_)) = (&about.options.large, &answer.rest) {
             about.deadline.keep(large.read(answer.pieces())).await
@@ -321,7 +323,7 @@ impl Client {
         method: &Method,
         path: &str,
         job: Option<&str>,
-        payload: Option<&Payload>,
+        parcel: Option<&Parcel>,
         held: Duration,
     ) -> Result<Answer, Trouble> {
         let ask = Ask {
@@ -329,7 +331,7 @@ impl Client {
             endpoint: about.endpoint,
             path,
             job,
-            payload,
+            parcel,
             headers: &about.options.headers,
             held,
             deadline: about.deadline,
@@ -339,11 +341,8 @@ impl Client {
             let brief = about.deadline.keep(self.shared.brief.acquire()).await;
             permit = Some(brief.map_err(|passed| Trouble::new(Reach::Unsent, passed))?);
         }
-        if about.is_abandoned.is_some_and(|is_abandoned| is_abandoned()) {
-            let error = RunpodError::new(ErrorKind::Connection, "the call was given up before it was sent");
-            return Err(Trouble::new(Reach::Answered, error));
-        }
-        let answer = self.exchange(&ask).await;
+        // Boxed: what waits for a permit, however many they are, is small.
+        let answer = Box::pin(self.exchange(&ask)).await;
         drop(permit);
         answer
     }
@@ -352,12 +351,18 @@ impl Client {
 impl<'a> About<'a> {
     pub(super) fn new(endpoint: &'a EndpointRef, options: &'a CallOptions) -> Self {
         let deadline = Deadline::after(options.timeout);
-        Self { endpoint, options, deadline, repeats: deadline, is_abandoned: None }
+        Self { endpoint, options, deadline, repeats: deadline }
     }
 }
 
 fn sync_path(wait: Duration) -> String {
     format!("runsync?wait={}", wait.as_millis())
+}
+
+/// Checks a body, and makes it ready to be sent.
+fn checked(endpoint: &EndpointRef, payload: &Payload, route: Route) -> Result<Parcel, RunpodError> {
+    check_size(payload, route).map_err(|error| error.at_endpoint(endpoint.name()))?;
+    Ok(Parcel::new(payload))
 }
 
 /// Checks a body before anything is sent.

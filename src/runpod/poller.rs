@@ -4,7 +4,7 @@
 //! is asked for at growing intervals, so many requests a second and so many at once at most.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
-use super::job::{EndpointRef, JobState};
+use super::job::{EndpointRef, JobState, Status};
 use super::jobs::About;
 use super::retry::{Deadline, Reach, Timing, Trouble, pause_after, spread};
 use super::urls::is_loopback;
-use super::watched::{Watch, Watched};
+use super::watched::{LastSeen, Watch, Watched};
 
 /// Looks at once.
 const AT_ONCE: usize = 16;
@@ -60,27 +60,25 @@ impl Client {
         about: &About<'_>,
         job: &str,
         since: Option<Instant>,
+        status: Option<Status>,
     ) -> Result<JobState, RunpodError> {
         let (reply, answer) = oneshot::channel();
-        let trouble = Arc::new(Mutex::new(None));
+        let seen = Arc::new(Mutex::new(LastSeen { status, trouble: None }));
         let watch = Watch {
             job: job.to_owned(),
             options: about.options.clone(),
             since,
             reply,
-            trouble: Arc::clone(&trouble),
+            seen: Arc::clone(&seen),
         };
         let watched = self.watched(about.endpoint);
         if watched.add(watch) {
             tokio::spawn(look_after(self.clone(), about.endpoint.clone(), watched));
         }
-        let ended = about.deadline.keep(answer).await.map_err(|mut passed| {
-            passed.message = format!("job `{job}` has not ended: {}", passed.message);
-            if let Some(last) = trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                passed.message = format!("{}; the last look at it failed: {last}", passed.message);
-            }
-            passed
-        });
+        let ended =
+            about.deadline.keep(answer).await.map_err(|passed| {
+                not_ended(job, passed, &seen.lock().unwrap_or_else(PoisonError::into_inner))
+            });
         let ended = match ended {
             Ok(Ok(ended)) => ended,
             Ok(Err(_)) => {
@@ -90,6 +88,24 @@ impl Client {
         };
         ended.map_err(|error| error.at_endpoint(about.endpoint.name()).about_job(job))
     }
+}
+
+/// Says of a job that was waited for long enough what was seen of it last.
+fn not_ended(job: &str, mut passed: RunpodError, seen: &LastSeen) -> RunpodError {
+    let was = match &seen.status {
+        Some(status) => format!("it was last seen `{}`", status.as_str()),
+        None => "nothing was seen of it".to_owned(),
+    };
+    passed.message = format!("job `{job}` has not ended: {}; {was}", passed.message);
+    if let Some(trouble) = &seen.trouble {
+        passed.message = format!("{}; the last look at it failed: {trouble}", passed.message);
+    }
+    passed.exchange.last_status = seen.status.as_ref().map(|status| status.as_str().to_owned());
+    let hint = match &seen.status {
+        Some(Status::InQueue) => "no worker has taken it yet (`health()` counts them)",
+        _ => "the job goes on",
+    };
+    passed.with_hint(format!("{hint}: wait again, with a longer timeout, or cancel it"))
 }
 
 /// Looks at an endpoint's jobs until none is waited for.
@@ -184,13 +200,7 @@ async fn look(
 ) -> Seen {
     let begun = Instant::now();
     let Watch { job, options, reply, .. } = &mut looked.watch;
-    let about = About {
-        endpoint,
-        options,
-        deadline: Deadline::after(None),
-        repeats: Deadline::after(None),
-        is_abandoned: None,
-    };
+    let about = About { endpoint, options, deadline: Deadline::after(None), repeats: Deadline::after(None) };
     let id = urlencoding::encode(job);
     let plain = format!("status/{id}");
     let look = async {
@@ -230,11 +240,11 @@ fn settle(seen: Seen, timing: &Timing, resumed: &mut Instant) -> Option<(Looked,
             let _ = looked.watch.reply.send(Ok(state));
             return None;
         }
-        Ok(_) => {
+        Ok(state) => {
             looked.unknown = 0;
             looked.failures = 0;
             looked.failing_since = None;
-            looked.tell(None);
+            looked.tell(LastSeen { status: Some(state.status), trouble: None });
             // A server that held the request as it was asked to may be asked again at once.
             let was_long = was_held && took >= timing.sync_wait / 2;
             let pause = if was_long { Duration::ZERO } else { looked.next_pause(timing) };
@@ -264,7 +274,8 @@ fn settle(seen: Seen, timing: &Timing, resumed: &mut Instant) -> Option<(Looked,
         let _ = looked.watch.reply.send(Err(trouble.error));
         return None;
     }
-    looked.tell(Some(trouble.error.message));
+    let status = looked.seen().status.take();
+    looked.tell(LastSeen { status, trouble: Some(trouble.error.message) });
     Some((looked, pause))
 }
 
@@ -282,8 +293,12 @@ impl Looked {
         spread(pause, 0.8, 1.2)
     }
 
+    fn seen(&self) -> MutexGuard<'_, LastSeen> {
+        self.watch.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Leaves a note for whoever stops waiting.
-    fn tell(&self, trouble: Option<String>) {
-        *self.watch.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    fn tell(&self, seen: LastSeen) {
+        *self.seen() = seen;
     }
 }

@@ -41,7 +41,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             first_wait: Duration::from_secs(20),
-            cancellable_wait: Duration::from_secs(2),
+            cancellable_wait: Duration::from_secs(1),
             sync_wait: Duration::from_secs(30),
             first_pause: Duration::from_millis(250),
             most_pause: Duration::from_secs(5),
@@ -152,7 +152,10 @@ where
             Reach::Answered => false,
         };
         let pause = pause_after(&trouble.error, timing, tries);
-        if !may_repeat || trouble.error.kind == ErrorKind::DeadlineExceeded || deadline.is_before(pause) {
+        // Nobody is held for longer than was asked for, or than this is worth.
+        let is_too_long =
+            deadline.left().map_or(pause > timing.patience.max(timing.most_pause), |left| left <= pause);
+        if !may_repeat || trouble.error.kind == ErrorKind::DeadlineExceeded || is_too_long {
             return Err(trouble);
         }
         tracing::debug!(error = %trouble.error, ?pause, "a request is repeated");
@@ -235,5 +238,7 @@ mod tests {
         assert_eq!(asked_for_more, 1);
         let until_patience_ends = tries_of(Repeat::IfNotBegun, Reach::Refused, Some(50), None).await;
         assert!((2..=5).contains(&until_patience_ends), "{until_patience_ends}");
+        let without_a_deadline = tries_of(Repeat::IfNotBegun, Reach::Refused, Some(60_000), None).await;
+        assert_eq!(without_a_deadline, 1);
     }
 }

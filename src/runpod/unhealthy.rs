@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::balanced::{BalancedRequest, HttpAnswer};
 use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
-use super::job::{CallOptions, EndpointRef, JobState};
+use super::job::{CallOptions, EndpointRef, JobState, Status};
 use super::jobs::About;
 use super::urls::is_loopback;
 
@@ -88,8 +88,9 @@ impl Client {
         about: &About<'_>,
         job: &str,
         since: Option<Instant>,
+        status: Option<Status>,
     ) -> Result<JobState, RunpodError> {
-        let ended = self.watch_alone(about, job, since);
+        let ended = self.watch_alone(about, job, since, status);
         let ended = self.unless_unhealthy(about.endpoint, Some(job), ended).await;
         ended.map_err(|error| error.at_endpoint(about.endpoint.name()).about_job(job))
     }
@@ -125,6 +126,7 @@ impl Client {
     async fn hopeless(&self, endpoint: &EndpointRef, job: Option<&str>) -> String {
         let is_here = reqwest::Url::parse(&self.urls.endpoints).is_ok_and(|url| is_loopback(&url));
         let pause = if is_here { self.shared.timing.health / 10 } else { self.shared.timing.health };
+        let begun = Instant::now();
         // Most calls end before.
         sleep(pause / 3).await;
         let watched = self.watched(endpoint);
@@ -141,7 +143,8 @@ impl Client {
                     reason: reason.unwrap_or_default(),
                 };
             }
-            if seen.in_a_row >= BELIEVED {
+            // What was seen before may have been mended, which is why somebody asks again.
+            if seen.in_a_row >= BELIEVED && seen.when.is_some_and(|when| when > begun) {
                 return seen.reason.clone();
             }
             drop(seen);

@@ -80,7 +80,10 @@ fn parse(name: &str, value: &str, default: &str) -> Result<String, RunpodError> 
     if value.is_empty() {
         return Ok(default.to_owned());
     }
-    let refuse = |what: &str| RunpodError::new(ErrorKind::Configuration, format!("{name}=`{value}` {what}"));
+    // A name, a password or a query may be secret.
+    let shown = value.split(['?', '#']).next().unwrap_or_default();
+    let shown = shown.rsplit('@').next().unwrap_or_default();
+    let refuse = |what: &str| RunpodError::new(ErrorKind::Configuration, format!("{name}=`{shown}` {what}"));
     let url = Url::parse(value)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
@@ -161,7 +164,9 @@ mod tests {
             ("http://api.example.com", "without encryption"),
             ("http://127.0.0.1.example.com", "without encryption"),
             ("https://me:SECRET@x", "name or password"),
-            ("https://x?key=1", "query or fragment"),
+            ("https://x?key=SECRET", "query or fragment"),
+            ("https://me:SECRET@x:port", "is not a valid http or https URL"),
+            ("x#SECRET", "is not a valid http or https URL"),
         ] {
             let error = read(bad).expect_err("refused");
             assert!(error.message.contains(reason) && !error.message.contains("SECRET"), "{}", error.message);

@@ -9,13 +9,14 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::error::RunpodError;
-use super::job::{CallOptions, JobState};
+use super::job::{CallOptions, JobState, Status};
 use super::unhealthy::Looks;
 
 /// Requests to cancel jobs of one endpoint at once (`platform.md` 1.11).
 const CANCELLING: usize = 20;
-/// How many submissions are remembered before old ones are forgotten.
+/// How many submissions are remembered at least before old ones are forgotten, and at most.
 const REMEMBERED: usize = 1024;
+const MOST_REMEMBERED: usize = 8 * REMEMBERED;
 
 /// A job that somebody waits for.
 pub(super) struct Watch {
@@ -24,8 +25,16 @@ pub(super) struct Watch {
     /// When it was submitted, where that is known.
     pub(super) since: Option<Instant>,
     pub(super) reply: oneshot::Sender<Result<JobState, RunpodError>>,
-    /// The trouble of the last look at it, for whoever stops waiting meanwhile.
-    pub(super) trouble: std::sync::Arc<Mutex<Option<String>>>,
+    /// What the last look at it brought, for whoever stops waiting meanwhile.
+    pub(super) seen: std::sync::Arc<Mutex<LastSeen>>,
+}
+
+/// What is known of a job that has not ended.
+#[derive(Default)]
+pub(super) struct LastSeen {
+    pub(super) status: Option<Status>,
+    /// Why the last look brought nothing.
+    pub(super) trouble: Option<String>,
 }
 
 /// What is known of an endpoint.
@@ -57,6 +66,8 @@ struct State {
     unwanted: Vec<String>,
     is_cancelling: bool,
     submitted: HashMap<String, Instant>,
+    /// With how many of them old ones are forgotten.
+    forget_from: usize,
     has_no_sync: bool,
 }
 
@@ -74,15 +85,17 @@ impl Watched {
 
     /// Remembers when a job was submitted.
     pub(super) fn note(&self, job: &str) {
+        let now = Instant::now();
         let mut state = self.lock();
-        if state.submitted.len() >= REMEMBERED {
-            let now = Instant::now();
+        if state.submitted.len() >= state.forget_from.max(REMEMBERED) {
             state.submitted.retain(|_, when| now.duration_since(*when) < Duration::from_mins(1));
-            if state.submitted.len() >= 8 * REMEMBERED {
+            if state.submitted.len() >= MOST_REMEMBERED {
                 state.submitted.clear();
             }
+            // Twice as many as are left: forgetting costs each submission little.
+            state.forget_from = state.submitted.len() * 2;
         }
-        state.submitted.insert(job.to_owned(), Instant::now());
+        state.submitted.insert(job.to_owned(), now);
     }
 
     /// Returns when a job was submitted, if that was lately.

@@ -9,6 +9,9 @@ pub const VARIABLE: &str = "FLASH_PAYLOAD_LIMIT_MB";
 /// What limits count in; Runpod's own messages do too.
 const MB: f64 = 1_048_576.0;
 
+/// What is read of an answer where nothing is set, in MB.
+const ANSWER: f64 = 512.0;
+
 /// Where a body goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
@@ -118,6 +121,15 @@ impl Limits {
         (megabytes > 0.0).then_some((megabytes * MB) as u64)
     }
 
+    /// Returns how many bytes of an answer are read; `None` where all are.
+    ///
+    /// Runpod gives no more than 20 MB, a server on this machine may give more.
+    pub fn of_answer(self) -> Option<u64> {
+        let least = Route::RunSync.documented();
+        let most = self.setting.map_or(ANSWER, |most| if most > 0.0 { most.max(least) } else { most });
+        Self { setting: Some(most) }.of(Route::RunSync)
+    }
+
     /// Checks a body.
     ///
     /// # Errors
@@ -153,8 +165,8 @@ fn describe(size: u64, limit: u64, route: Route, sizes: &[(String, u64)]) -> Str
     text
 }
 
-/// Writes a number of bytes for people.
-fn human(bytes: u64) -> String {
+/// Returns a number of bytes as people write it.
+pub fn human(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
     let megabytes = bytes as f64 / MB;
     if bytes < 1024 {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -27,14 +28,14 @@ def load_pickle(buffers: list[bytearray]) -> Any:
 def to_pickle(result: Any) -> list[Any]:
     """Return a pickle and its out-of-band buffers, which stay where the result has them."""
     try:
-        return _dump(pickle.dumps, result)
+        return _dump(pickle, result)
     except Exception:
         # Lambdas, local classes and the like: cloudpickle takes them by value.
         pass
     try:
         import cloudpickle
 
-        return _dump(cloudpickle.dumps, result)
+        return _dump(cloudpickle, result)
     except Exception as error:
         raise RefusedError(
             failure(
@@ -46,7 +47,7 @@ def to_pickle(result: Any) -> list[Any]:
         ) from None
 
 
-def _dump(dumps: Any, result: Any) -> list[Any]:
+def _dump(module: Any, result: Any) -> list[Any]:
     buffers: list[memoryview] = []
 
     def keep_out(buffer: pickle.PickleBuffer) -> bool:
@@ -56,7 +57,11 @@ def _dump(dumps: Any, result: Any) -> list[Any]:
         buffers.append(view)
         return False
 
-    pickled = dumps(result, protocol=5, buffer_callback=keep_out)
+    if "torch" in sys.modules:
+        from .._tensors import dumps
+
+        return [dumps(result, module, protocol=5, buffer_callback=keep_out), *buffers]
+    pickled = module.dumps(result, protocol=5, buffer_callback=keep_out)
     return [pickled, *buffers]
 
 

@@ -3,7 +3,10 @@
 mod balanced;
 mod cancel;
 mod faults;
+mod hostile;
+mod http2;
 mod many;
 mod server;
 mod stream;
+mod tls;
 mod unhealthy;

@@ -147,11 +147,16 @@ impl Request {
 
 /// A client that waits for milliseconds where the real one waits for seconds.
 pub(super) fn client(address: &str) -> Client {
-    client_that_looks(address, Duration::from_hours(1))
+    client_that_looks(&format!("http://{address}"), Duration::from_hours(1))
+}
+
+/// The same for a URL.
+pub(super) fn client_at(base: &str) -> Client {
+    client_that_looks(base, Duration::from_hours(1))
 }
 
 /// The same, with a pause between looks at workers of its own.
-pub(super) fn client_that_looks(address: &str, health: Duration) -> Client {
+pub(super) fn client_that_looks(base: &str, health: Duration) -> Client {
     let ms = Duration::from_millis;
     let timing = Timing {
         first_wait: ms(1000),
@@ -167,8 +172,8 @@ pub(super) fn client_that_looks(address: &str, health: Duration) -> Client {
         health,
     };
     let urls = Urls {
-        api: format!("http://{address}"),
-        endpoints: format!("http://{address}/v2"),
+        api: base.to_owned(),
+        endpoints: format!("{base}/v2"),
         console: String::new(),
         logs: String::new(),
     };

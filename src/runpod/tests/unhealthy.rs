@@ -16,7 +16,7 @@ const UNHEALTHY: &str = r#"{"jobs":{},"workers":{"idle":0,"unhealthy":2}}"#;
 
 /// Looks every 20 ms: the server is on this machine, where it is a tenth.
 fn client(server: &Server) -> Client {
-    client_that_looks(&server.address, Duration::from_millis(200))
+    client_that_looks(&format!("http://{}", server.address), Duration::from_millis(200))
 }
 
 /// A server whose jobs stay in the queue, and which tells of its workers as given.
@@ -85,6 +85,19 @@ async fn worker_that_comes_back_takes_the_verdict_back() {
     tokio::select! {
         ended = client.wait(&ep, "j1", &options) => panic!("{ended:?}"),
         () = server.wait_for("health", 5) => {}
+    }
+}
+
+#[tokio::test]
+async fn verdict_is_for_those_who_waited_when_it_was_made() {
+    // Well again from the third look on.
+    let well = r#"{"workers":{"initializing":1,"unhealthy":1}}"#;
+    let server = queued(move |before| if before < 2 { UNHEALTHY } else { well }.to_owned()).await;
+    let (client, ep, options) = (client(&server), endpoint(), CallOptions::default());
+    assert!(client.wait(&ep, "j1", &options).await.is_err());
+    tokio::select! {
+        ended = client.wait(&ep, "j1", &options) => panic!("{ended:?}"),
+        () = server.wait_for("health", 4) => {}
     }
 }
 

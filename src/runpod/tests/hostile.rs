@@ -1,0 +1,1 @@
+//! Answers made to do harm: one clear error each, in bounded memory.
