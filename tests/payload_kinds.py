@@ -5,6 +5,7 @@ Imported by clients and workers of every package, so that an interpreter gets a 
 
 from __future__ import annotations
 
+import array
 import datetime
 import decimal
 import mmap
@@ -100,6 +101,32 @@ def _function(held: Any) -> Any:
     return lambda x: float(x + held.sum())
 
 
+class Bytes(bytearray):
+    """A bytearray with something of its own."""
+
+    label = "none"
+
+
+def _labelled() -> Bytes:
+    value = Bytes(bytes(range(256)) * 1000)
+    value.label = "some"
+    return value
+
+
+class OwnReduce(np.ndarray):
+    """An array class that pickles its attribute too, as numpy's documentation has it."""
+
+    unit = "none"
+
+    def __reduce__(self) -> Any:
+        function, arguments, state = super().__reduce__()
+        return function, arguments, (*state, self.unit)
+
+    def __setstate__(self, state: Any) -> None:
+        self.unit = state[-1]
+        super().__setstate__(state[:-1])
+
+
 class Subclass(np.ndarray):
     """An array class of the user's."""
 
@@ -109,6 +136,13 @@ KINDS: dict[str, Callable[[], Any]] = {
     "plain": lambda: {"a": [1, 2.5, "x", b"y", None, True, 2**70], "b": (1, {2}, frozenset({3})), "π": 1 + 2j},
     "dates": lambda: [datetime.datetime(2026, 11, 24, tzinfo=datetime.timezone.utc), decimal.Decimal("1.10")],
     "text": lambda: "grüße 😀 " * 20_000,
+    "text alone, of ASCII": lambda: "abcdefghi\n" * 20_000,
+    "text with half of a pair": lambda: "ab\ud83d" * 50_000,
+    "texts": lambda: {"a": ["abc " * 50_000, "é" * 50_000]},
+    "array.array": lambda: array.array("d", range(LARGE)),
+    "array.array, small": lambda: [array.array("h", range(10)), array.array("h")],
+    "bytearray class": _labelled,
+    "array class with its own reduction": lambda: _numbers().view(OwnReduce),
     "bytes": lambda: bytes(range(256)) * 1000,
     "bytes of no length": lambda: b"",
     "bytearray": lambda: bytearray(range(256)) * 1000,
@@ -213,6 +247,8 @@ def difference(left: Any, right: Any) -> str | None:
         if str(getattr(left, "dtypes", None)) != str(getattr(right, "dtypes", None)):
             return f"dtypes: {left.dtypes} and {right.dtypes}"
         return None if left.equals(right) else "values"
+    if isinstance(left, Bytes) and left.label != right.label:
+        return "label"
     if callable(left):
         return None if left(2.0) == right(2.0) else "what it returns"
     return None if left == right and repr(left) == repr(right) else f"value: {left!r:.80} and {right!r:.80}"

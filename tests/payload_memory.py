@@ -6,6 +6,7 @@ A program: `serve` answers jobs, throws away what it is sent and gives back the 
 
 from __future__ import annotations
 
+import array as typed_array
 import asyncio
 import base64
 import contextlib
@@ -103,6 +104,8 @@ KINDS: dict[str, Callable[[], Any]] = {
     "frame": _frame,
     "frame of rows": _frame_of_rows,
     "frame of several kinds": _mixed_frame,
+    "text": lambda: "a" * SIZE,
+    "array.array": lambda: typed_array.array("d", [1.0]) * ITEMS,
     "table": _table,
     "tensor": _tensor,
     "tensor strided": lambda: _tensor(2 * ITEMS)[::2],
@@ -166,7 +169,9 @@ def size_of(value: Any) -> int:
         return int(value.nbytes + value.mask.nbytes)
     if hasattr(value, "memory_usage"):
         return int(value.memory_usage().sum())
-    return len(value) if isinstance(value, (bytes, bytearray)) else int(value.nbytes)
+    if isinstance(value, typed_array.array):
+        return len(value) * value.itemsize
+    return len(value) if isinstance(value, (str, bytes, bytearray)) else int(value.nbytes)
 
 
 async def measure(action: str, kind: str) -> dict[str, int]:

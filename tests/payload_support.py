@@ -28,6 +28,7 @@ class Server:
         self.seen: asyncio.Queue[bytes] = asyncio.Queue()
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
         self.connections = 0
+        self.address = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -58,7 +59,8 @@ async def serving(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     made = Server()
     listening = await asyncio.start_server(made.serve, "127.0.0.1", 0, limit=2**26)
     port = listening.sockets[0].getsockname()[1]
-    monkeypatch.setenv("RUNPOD_ENDPOINT_BASE_URL", f"http://127.0.0.1:{port}/v2")
+    made.address = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("RUNPOD_ENDPOINT_BASE_URL", f"{made.address}/v2")
     yield made
     listening.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from platform_support import platform_process
 from support import Project, Serve, end_marked, processes_with_mark
 
 MakeProject = Callable[[Mapping[str, "str | bytes"]], Project]
@@ -264,6 +265,15 @@ def test_deps_none_checks_nothing(project: MakeProject, serve: Serve, offline: d
     app = project({"one.py": endpoint("one", '["alpha>=99"]', "return 'ran'")})
     assert serve(app, "--deps", "none", env=offline).runsync("/one") == "ran"
     assert serve(app, env=offline | {"FLASH_DEPS": "none"}).runsync("/one") == "ran"
+
+
+def test_deps_none_counts_for_the_app_of_a_platform(
+    project: MakeProject, offline: dict[str, str], environment: dict[str, str]
+) -> None:
+    root = project({"one.py": endpoint("unchecked", '["alpha>=99"]', "return 'ran'")}).root
+    with platform_process(environment | offline, "--app", root, env={"FLASH_DEPS": "none"}) as platform:
+        answer = platform.post("/v2/unchecked/runsync", {"input": {"__empty": True}}).json()
+        assert answer.get("output") == "ran", answer
 
 
 def test_deps_changed_on_save_are_installed(project: MakeProject, serve: Serve, offline: dict[str, str]) -> None:

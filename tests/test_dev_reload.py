@@ -165,6 +165,28 @@ def test_env_file_change_reaches_new_workers(project, serve) -> None:
     wait_until(lambda: server.runsync("/e", x=1) == ["two", "two"])
 
 
+def test_line_that_leaves_the_env_file_leaves_new_workers(project, serve) -> None:
+    source = """
+        import os
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="gone", cpu="cpu3c-1-2")
+        async def read():
+            return [os.environ.get(name) for name in ("SHOP_FILE", "SHOP_SHELL", "SHOP_STAYS")]
+    """
+    files = project({"g.py": source, ".env": "SHOP_FILE=1\nSHOP_SHELL=2\nSHOP_STAYS=3\n"})
+    server = serve(files, env={"SHOP_SHELL": "2"})
+    assert server.runsync("/g") == ["1", "2", "3"]
+    files.write({".env": "SHOP_STAYS=3\n"})
+    server.wait_for_line("reloaded .env")
+    # What the shell set is not the file's to take away.
+    assert server.runsync("/g") == [None, "2", "3"]
+    mark = server.output.mark
+    files.write({".env": "SHOP_FILE=4\nSHOP_STAYS=3\n"})
+    server.wait_for_line("reloaded .env", after=mark)
+    assert server.runsync("/g") == ["4", "2", "3"]
+
+
 @pytest.mark.parametrize("flag", ["--poll", "--no-reload"])
 def test_reload_flags(project, serve, flag: str) -> None:
     files = project({"a.py": worker("a")})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runpod_flash import _core, _live, errors
+from runpod_flash import _core, _live, _shipment, errors
 
 from tests.platform_support import Official, Platform
 
@@ -80,9 +80,9 @@ def cell(number: int, text: str, names: dict[str, Any]) -> None:
     exec(compile(text, file, "exec"), names)
 
 
-def fresh(shipment: _live.Shipment) -> dict[str, Any]:
+def fresh(shipment: _shipment.Shipment) -> dict[str, Any]:
     names: dict[str, Any] = {}
-    exec(shipment.code({}), names)
+    exec(shipment.code({})[0], names)
     return names
 
 
@@ -96,11 +96,11 @@ def test_notebook_cells_ship_what_other_cells_define() -> None:
         "def f(x): return Model().both(x)\n",
         names,
     )
-    assert fresh(_live.shipped(names["f"]))["f"](1.5) == (2, 3, 2)
-    assert fresh(_live.shipped(names["Model"]))["Model"]().both(0.5) == (2, 2, 2)
+    assert fresh(_shipment.shipped(names["f"]))["f"](1.5) == (2, 3, 2)
+    assert fresh(_shipment.shipped(names["Model"]))["Model"]().both(0.5) == (2, 2, 2)
     # The state of the notebook counts at the time of the call, and a cell that is run again.
     names["STATE"] = {"n": 10}
-    assert fresh(_live.shipped(names["f"]))["f"](1.5) == (2, 12, 2)
+    assert fresh(_shipment.shipped(names["f"]))["f"](1.5) == (2, 12, 2)
 
 
 def test_code_that_cannot_travel_is_refused_with_place_and_fix() -> None:
@@ -110,16 +110,16 @@ def test_code_that_cannot_travel_is_refused_with_place_and_fix() -> None:
     with pytest.raises(
         errors.ShipmentError, match=r"/tmp/ipykernel_7/12.py:2: `lock` \(lock\) cannot travel"
     ) as refused:
-        _live.shipped(names["f"])
+        _shipment.shipped(names["f"])
     assert "inside the function" in (refused.value.hint or "")
     with pytest.raises(errors.ShipmentError, match="a lambda cannot travel"):
-        _live.shipped(names["short"])
+        _shipment.shipped(names["short"])
     exec("def typed(): return 1", names)
     with pytest.raises(errors.ShipmentError, match="`typed` has no source text"):
-        _live.shipped(names["typed"])
+        _shipment.shipped(names["typed"])
     cell(13, "def lost(): return nowhere\n", names)
     with pytest.warns(UserWarning, match=r"13.py:1: `nowhere` is not defined"):
-        _live.shipped(names["lost"])
+        _shipment.shipped(names["lost"])
 
 
 def test_json_adapter_maps_and_checks_what_a_route_gets(platform: Platform) -> None:

@@ -22,6 +22,8 @@ SENT = [
     "structured strided",
     "dates",
     "bytes",
+    "text",
+    "array.array",
     "bytearray",
     "memoryview strided",
     "frame",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import array as typed_array
 import asyncio
 import base64
 import gc
 import json
 import pickle
+import sys
 import weakref
 from collections.abc import AsyncIterator
 
@@ -39,21 +41,51 @@ async def test_memory_is_held_while_it_is_sent_and_free_when_the_call_is_answere
     assert gone() is None
 
 
-@pytest.mark.parametrize("end", ["failed", "cancelled", "timed out", "broken"])
-async def test_memory_is_free_when_a_call_ends_without_a_result(server: Server, end: str) -> None:
-    value = bytearray(300_000)
-    calling = call(value, timeout=0.3 if end == "timed out" else 60)
+ENDS = ["answered", "failed", "raised", "cancelled", "timed out", "broken", "refused", "unreadable"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_memory_is_held_for_the_time_of_a_call_and_free_however_it_ends(server: Server, end: str) -> None:
+    value, data, array = bytearray(300_000), bytes(range(256)) * 1000, np.arange(200_000.0)
+    strided, masked = array[::2], np.ma.masked_array(array, mask=array > 7)
+    typed = typed_array.array("d", array)
+    references = sys.getrefcount(data)
+    gone = weakref.ref(array)
+    calling = call(value, data, array=strided, masked=masked, typed=typed, timeout=5 if end == "timed out" else 60)
     await server.seen.get()
+    with pytest.raises(BufferError):
+        value.append(0)
+    with pytest.raises(BufferError):
+        typed.append(0)
+    del array, strided, masked
+    gc.collect()
+    assert gone() is not None
+    assert sys.getrefcount(data) > references
     if end == "cancelled":
-        assert is_pinned(value)
         calling.cancel()
-    elif end == "failed":
-        server.answer(job(None, status="FAILED", error="too bad"))
     elif end == "broken":
         server.answer(b"{", length=100)
-    with pytest.raises((errors.FlashError, asyncio.CancelledError)):
-        await calling
+    elif end == "refused":
+        refusal = b'{"error":"bad"}'
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-length: {len(refusal)}\r\n\r\n".encode()
+        server.answers.put_nowait(head + refusal)
+    elif end != "timed out":
+        answers = {
+            "answered": job(returned([1])),
+            "failed": job(None, status="FAILED", error="too bad"),
+            "raised": job({"success": False, "error": "ValueError: no\n"}),
+            "unreadable": job({"success": True, "result": "!"}),
+        }
+        server.answer(answers[end])
+    await asyncio.wait([calling])
+    assert calling.cancelled() == (end == "cancelled")
+    assert calling.cancelled() or (calling.exception() is None) == (end == "answered")
+    del calling
     await eventually(lambda: not is_pinned(value))
+    typed.append(0)
+    gc.collect()
+    assert gone() is None
+    assert sys.getrefcount(data) == references
 
 
 async def test_memory_is_free_when_an_argument_cannot_be_pickled(server: Server) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runpod_flash import _live
+from runpod_flash import _shipment
 
 from tests.ship_programs import PROGRAMS
 
@@ -88,8 +88,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             before = set(sys.modules)
             module = load(root, texts, monkeypatch)
             try:
-                shipment = _live.shipped(module.f.local)
-                shipped[name] = {"code": shipment.code({}), "modules": shipment.modules, "check": check}
+                shipment = _shipment.shipped(module.f.local)
+                shipped[name] = {"code": shipment.code({})[0], "modules": shipment.modules, "check": check}
             except Exception as error:
                 failed[name] = repr(error)
             for imported in set(sys.modules) - before:

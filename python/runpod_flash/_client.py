@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core, _encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ._job import EndpointJob
     from .endpoint import Endpoint
@@ -37,18 +37,23 @@ def known(endpoint: Endpoint, *, balanced: bool = False) -> tuple[str, ...] | No
     return None if found is None else (str(found),)
 
 
-async def reference(endpoint: Endpoint, *, balanced: bool = False) -> tuple[str, ...]:
+async def reference(
+    endpoint: Endpoint, route: str = "run", body: Sequence[bytes] = (), sizes: Sequence[tuple[str, int]] = ()
+) -> tuple[str, ...]:
     """Return how the core addresses an endpoint: ``(id,)``, or app, environment and name.
 
-    An ID always counts. An image becomes an endpoint at its first request, a load-balanced one (``balanced``) for
-    requests and a queue-based one for jobs; in a worker on Runpod it is the one that was deployed with the app.
+    An ID always counts. An image becomes an endpoint at its first request, a load-balanced one for the route
+    ``balanced`` and a queue-based one for jobs; in a worker on Runpod it is the one that was deployed with the
+    app. None is made for a body that its route does not take.
     """
+    balanced = route == "balanced"
     if (found := known(endpoint, balanced=balanced)) is not None:
         return found
     if os.environ.get("RUNPOD_ENDPOINT_ID") or os.environ.get("RUNPOD_POD_ID"):
         from . import _deployed
 
         return _deployed.address(endpoint)
+    _core.check_size(str(endpoint.name), route, list(body), list(sizes))
     made = await _provision(endpoint, balanced)
     if balanced:
         endpoint._balanced_id = made
@@ -115,8 +120,9 @@ async def request(
     elif data is not None:
         pieces = [_encode.encode(data, "data")]
     query = [(str(name), text) for name, value in (params or {}).items() for text in _texts(value)]
-    where = await reference(endpoint, balanced=True)
-    _, kind, answer = await _core.balanced_request(where, method, path, query, sent, pieces, timeout)
+    sizes = [("data", len(piece)) for piece in pieces]
+    where = await reference(endpoint, "balanced", pieces, sizes)
+    _, kind, answer = await _core.balanced_request(where, method, path, query, sent, pieces, sizes, timeout)
     return _read(kind, answer)
 
 
@@ -139,6 +145,10 @@ def _read(kind: str, answer: bytes) -> Any:
         return answer
     try:
         return json.loads(answer)
+    except RecursionError as error:
+        from .errors import MalformedAnswerError
+
+        raise MalformedAnswerError(f"the endpoint's answer cannot be read: it is nested too deeply: {error}") from error
     except ValueError:
         if kind.endswith("json"):
             raise

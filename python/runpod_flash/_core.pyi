@@ -14,6 +14,7 @@ __all__ = [
     "bare_name",
     "call",
     "call_deployed",
+    "check_size",
     "cli_main",
     "cpu_max_disk",
     "data_center_values",
@@ -36,7 +37,11 @@ __all__ = [
     "json_adapter",
     "list_adapter",
     "live_call",
+    "live_check",
     "live_ensure",
+    "live_execute",
+    "live_submit",
+    "live_wait",
     "load_text",
     "manage",
     "migrate_api_key",
@@ -118,8 +123,10 @@ def balanced_request(
     query: list[tuple[str, str]],
     headers: dict[str, str],
     body: list[bytes],
+    sizes: list[tuple[str, int]],
     timeout: float | None,
 ) -> Awaitable[tuple[int, str, bytes]]: ...
+def check_size(name: str, route: str, body: list[bytes], sizes: list[tuple[str, int]]) -> None: ...
 def api_key() -> str | None: ...
 def bare_name(name: str) -> str: ...
 def call(
@@ -190,7 +197,34 @@ def live_call(
     constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
     timeout: float | None = None,
 ) -> Awaitable[tuple[Any, str | None]]: ...
-def live_ensure(endpoint: EndpointBase, name: str, root: str, needs_key: bool) -> Awaitable[str]: ...
+def live_check(
+    name: str,
+    route: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+) -> None: ...
+def live_execute(
+    endpoint: str,
+    name: str,
+    head: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    timeout: float | None = None,
+) -> Awaitable[tuple[Any, str | None]]: ...
+def live_submit(
+    endpoint: str,
+    name: str,
+    head: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
+) -> Awaitable[str]: ...
+def live_wait(endpoint: str, name: str, job: str) -> Awaitable[tuple[Any, str | None]]: ...
+def live_ensure(
+    endpoint: EndpointBase, name: str, root: str, needs_key: bool, is_balanced: bool = False
+) -> Awaitable[str]: ...
 def ship_source(
     text: str,
     file: str,
@@ -201,4 +235,4 @@ def ship_source(
     endpoints: set[str],
     also: set[str],
 ) -> str: ...
-def with_callees(table: str, code: str) -> str: ...
+def with_callees(table: str, code: str, modules: dict[str, str]) -> tuple[str, dict[str, str]]: ...

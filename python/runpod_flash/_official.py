@@ -131,6 +131,7 @@ MODULES: dict[str, dict[str, str]] = {
         )
     },
     "stubs": {"legacy.stubs": "stub_resource"},
+    "stubs.load_balancer_sls": {"legacy.stubs": "LoadBalancerSlsStub"},
     "stubs.registry": {"legacy.stubs": "stub_resource"},
 }
 

@@ -232,7 +232,7 @@ class Endpoint(_core.EndpointBase):
 
         self._client_only("run")
         body, sizes = _client.body(input_data, webhook, policy, s3_config)
-        where = _client.known(self) or await _client.reference(self)
+        where = _client.known(self) or await _client.reference(self, "run", body, sizes)
         return _client.job(await _core.job_run(where, body, sizes, 60.0), self)
 
     async def runsync(
@@ -261,7 +261,7 @@ class Endpoint(_core.EndpointBase):
 
         self._client_only("runsync")
         body, sizes = _client.body(input_data, webhook, policy, s3_config)
-        where = _client.known(self) or await _client.reference(self)
+        where = _client.known(self) or await _client.reference(self, "runsync", body, sizes)
         return _client.job(await _core.job_call(where, body, sizes, timeout, False), self)
 
     async def status(self, job_id: str) -> EndpointJob[Any]:

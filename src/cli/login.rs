@@ -66,6 +66,7 @@ async fn log_in(arguments: &LoginArgs, printer: Printer) -> Result<(), RunpodErr
     let urls = Urls::from_environment()?;
     // A file that cannot take the key is found before anybody is sent to a browser.
     let mut file = CredentialsFile::open()?;
+    file.check_writable()?;
     if let Some(old) = migrate(&mut file)? {
         printer.message(&format!(
             "moved the API key from `{}` to `{}`",

@@ -8,6 +8,7 @@ use super::{ExitStatus, Printer};
 use crate::dev::Teller;
 use crate::platform::standalone::{self, Ready, StandaloneOptions};
 use crate::requirements::HostPython;
+use crate::requirements::mode::{DepsMode, UnknownMode};
 
 /// Arguments of `flash platform`.
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,16 @@ struct ServeArgs {
     /// Serve the endpoints of the app in this folder.
     #[arg(long, value_name = "DIR")]
     app: Option<PathBuf>,
+    /// Where packages of the app's endpoints come from: auto, isolated, host or none.
+    #[arg(
+        long,
+        env = "FLASH_DEPS",
+        default_value = "auto",
+        value_name = "MODE",
+        hide_env_values = true,
+        value_parser = parse_mode
+    )]
+    deps: DepsMode,
     /// Accept requests that name this host; may be given several times.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     allow_host: Vec<String>,
@@ -59,6 +70,10 @@ struct ServeArgs {
     /// Stop when standard input ends.
     #[arg(long, hide = true)]
     follow_stdin: bool,
+}
+
+fn parse_mode(text: &str) -> Result<DepsMode, UnknownMode> {
+    text.parse()
 }
 
 /// Runs `flash platform`.
@@ -81,6 +96,7 @@ fn serve(arguments: ServeArgs, host: HostPython, printer: Printer) -> ExitStatus
         state: arguments.state,
         token: arguments.token,
         app: arguments.app,
+        deps: arguments.deps,
         allowed_hosts: arguments.allow_host,
         limits_rates: !arguments.no_rate_limits,
         max_workers: arguments.max_workers,

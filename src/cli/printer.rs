@@ -21,6 +21,12 @@ impl Printer {
         self.color
     }
 
+    /// How many columns the terminal has that messages go to; `None` where they go elsewhere.
+    pub fn width(self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
     /// Writes data to stdout, with a final newline.
     pub fn data(self, text: &str) {
         // A closed pipe is the reader's choice, not an error.

@@ -52,7 +52,7 @@ pub(super) struct RunArgs {
     #[arg(long, conflicts_with = "remote")]
     local: bool,
     /// Run these endpoints on Runpod, or all of them; their workers cost money while they run.
-    #[arg(long, value_name = "ENDPOINT", num_args = 0..)]
+    #[arg(long, value_name = "ENDPOINT", num_args = 0.., value_delimiter = ',')]
     remote: Option<Vec<String>>,
     /// Stop all workers on Runpod when this run has cost so many US dollars.
     #[arg(long, value_name = "USD", value_parser = parse_cost)]
@@ -117,5 +117,9 @@ impl Terminal for Printer {
 
     fn ask(&self, question: &str) -> Option<String> {
         Printer::ask(*self, question)
+    }
+
+    fn width(&self) -> Option<usize> {
+        Printer::width(*self)
     }
 }

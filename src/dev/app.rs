@@ -23,7 +23,7 @@ use super::body::RequestBody;
 use super::console::{Console, RequestLog};
 use super::describe::Descriptions;
 use super::table::{Found, Table, Target, method_name};
-use super::{answer, openapi, pages, queue, v2};
+use super::{answer, cors, openapi, pages, queue, v2};
 use crate::endpoint::EndpointKind;
 use crate::platform::balance::frames;
 use crate::project::Project;
@@ -129,9 +129,15 @@ impl App {
         let is_held_back = parts.headers.contains_key(header::EXPECT);
         let path = decoded_path(&parts);
         let mut log = RequestLog::new(Arc::clone(&self.console), &self.in_flight, &parts.method, &path);
-        let response = match self.guard.check(&parts) {
+        let origin = cors::origin(&parts.headers).filter(|_| cors::is_open(&path));
+        let is_from_allowed = origin.is_some() && self.guard.check_source(&parts).is_ok();
+        let mut response = match self.guard.check(&parts) {
             // Whether it is alive may be asked by anything.
             Err(_) if path == "/ping" && parts.method == http::Method::GET => Self::ping(),
+            _ if origin.is_some() && cors::is_preflight(&parts) => match self.guard.check_source(&parts) {
+                Ok(()) => cors::allow_all(&parts),
+                Err(refusal) => *refusal,
+            },
             Err(refusal) => *refusal,
             Ok(()) => {
                 let cookie = self.guard.cookie(&parts);
@@ -142,6 +148,9 @@ impl App {
                 response
             }
         };
+        if let Some(origin) = origin.filter(|_| is_from_allowed) {
+            cors::let_read(&mut response, origin);
+        }
         log.status = Some(response.status().as_u16());
         if !rest.is_end_stream() && !is_held_back {
             rest.drain().await;

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::console::{Console, GREEN};
+use super::cost::{dollars, watch};
 use super::error::DevError;
 use super::targets::Targets;
 use crate::project::Project;
@@ -18,11 +19,9 @@ use crate::runpod::client::Client;
 use crate::runpod::control;
 use crate::runpod::credentials::require_key;
 use crate::runpod::live::remove::Removal;
-use crate::runpod::live::{Provisioner, ProvisionerOptions, Tracked};
+use crate::runpod::live::{Liveness, Provisioner, ProvisionerOptions, Run, Tracked};
 use crate::runpod::urls::Urls;
 
-/// How often workers are counted while something is going on.
-const LOOK: Duration = Duration::from_secs(2);
 /// How long a request to remove endpoints may take before the run ends without it.
 const REMOVAL: Duration = Duration::from_secs(30);
 
@@ -43,7 +42,7 @@ impl Cloud {
         max_cost: Option<f64>,
         console: &Arc<Console>,
         empty: &Project,
-    ) -> Result<Self, DevError> {
+    ) -> Result<Self, RunpodError> {
         let urls = Urls::from_environment()?;
         let key = require_key()?;
         let client = Client::new(urls.clone(), Some(key))?;
@@ -79,7 +78,8 @@ impl Cloud {
         );
         if let Some(limit) = max_cost {
             console.note(&format!(
-                "        all workers are stopped when they have cost about ${limit:.2} (--max-cost)"
+                "        all workers are stopped when they have cost about {} (--max-cost)",
+                dollars(limit)
             ));
         }
     }
@@ -88,18 +88,17 @@ impl Cloud {
     pub(super) async fn offer_leftovers(&self, is_asked_for: bool) -> Result<(), DevError> {
         let left = self.backend.provisioner().left_behind()?;
         if left.is_empty() {
+            if is_asked_for {
+                self.console.note("--clean: no earlier run left anything on Runpod");
+            }
             return Ok(());
         }
-        self.console.warn("a run that did not end well left on Runpod:");
-        for tracked in &left {
-            let host = tracked.runs.first().map(|run| run.host.as_str()).unwrap_or_default();
-            let id = tracked.id.as_deref().unwrap_or("being made");
-            self.console.line(&format!("    {} ({id}), made {} on {host}", tracked.name, tracked.made));
-        }
+        list_leftovers(&self.console, &left);
         let is_wanted = is_asked_for
             || self
                 .console
                 .ask("remove them now? [y/N] ")
+                .await
                 .is_some_and(|answer| matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"));
         if !is_wanted {
             self.console.note("`flash run --clean` removes them; one that this run uses goes when it ends");
@@ -124,23 +123,45 @@ impl Cloud {
     }
 
     /// Ends calls and removes what this run made.
-    pub(super) async fn end(&self) {
+    pub(super) async fn end(&self, note: &str) {
         self.watching.abort();
         self.backend.stop("flash run is ending");
         let provisioner = self.backend.provisioner();
+        let own = self.own();
+        if !own.is_empty() {
+            self.console.note(&format!("removing from Runpod: {}{note}", names(&own)));
+        }
         let work = async {
             provisioner.close("flash run is ending").await;
             provisioner.remove_own().await
         };
         match timeout(REMOVAL, work).await {
             Ok(Ok(removed)) => self.tell(&removed),
-            Ok(Err(error)) => self.failed(&error),
-            Err(_) => self.console.warn("Runpod does not answer: the next `flash run` offers what is left"),
+            Ok(Err(error)) => {
+                self.console.warn(&format!("live endpoints could not be removed: {error}"));
+            }
+            Err(_) => {
+                let seconds = REMOVAL.as_secs();
+                self.console.warn(&format!("Runpod did not remove the endpoints within {seconds} s"));
+            }
         }
     }
 
-    fn failed(&self, error: &RunpodError) {
-        self.console.warn(&format!("live endpoints could not be removed: {error}"));
+    /// What is still on Runpod although the run ends, as an error.
+    pub(super) fn check_ended(&self) -> Result<(), DevError> {
+        let left = self.own();
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(DevError::Left {
+            count: left.len(),
+            names: names(&left),
+            console: format!("{}/serverless", self.console_url),
+        })
+    }
+
+    fn own(&self) -> Vec<Tracked> {
+        self.backend.provisioner().own().unwrap_or_default()
     }
 
     fn tell(&self, removed: &[(Tracked, Removal)]) {
@@ -161,118 +182,32 @@ impl Cloud {
                         "runpod",
                         &format!("`{}` ({id}) could not be removed: {error}", tracked.name),
                     );
-                    let url = &self.console_url;
-                    self.console.note(&format!(
-                        "it costs money while workers run; the next `flash run` offers it, or see {url}/serverless/user/endpoint/{id}"
-                    ));
                 }
             }
         }
     }
 }
 
-/// Counts workers and what they cost, from the first call on.
-async fn watch(backend: Arc<LiveBackend>, console: Arc<Console>, max_cost: Option<f64>) {
-    let mut calls = backend.sent();
-    let mut spent = 0.0;
-    let mut shown = String::new();
-    let mut last = Instant::now();
-    let mut rate = 0.0;
-    let mut is_idle = true;
-    loop {
-        if is_idle && calls.changed().await.is_err() {
-            return;
-        }
-        if is_idle {
-            last = Instant::now();
-        }
-        tokio::time::sleep(LOOK).await;
-        let in_use = backend.provisioner().in_use().unwrap_or_default();
-        let mut workers = Vec::new();
-        let mut is_known = true;
-        for tracked in &in_use {
-            let Some(id) = &tracked.id else { continue };
-            match backend.workers(id).await {
-                Ok(count) => workers.push((tracked, count)),
-                Err(_) => is_known = false,
-            }
-        }
-        let now = Instant::now();
-        // What is not known is counted as it was.
-        let next =
-            if is_known { workers.iter().map(|(tracked, count)| price(tracked, *count)).sum() } else { rate };
-        spent += f64::max(rate, next) * (now - last).as_secs_f64() / 3600.0;
-        (last, rate) = (now, next);
-        if is_known {
-            let text = rates(&workers, rate);
-            if text != shown {
-                if !text.is_empty() {
-                    console.output("cost", None, &format!("{text}; about ${spent:.4} so far"));
-                } else if !shown.is_empty() {
-                    console.output("cost", None, &format!("no workers on Runpod; about ${spent:.4} so far"));
-                }
-                shown = text;
-            }
-            is_idle = workers.iter().all(|(_, count)| *count == 0) && !calls.has_changed().unwrap_or(true);
-        }
-        if let Some(limit) = max_cost
-            && spent >= limit
-        {
-            stop(&backend, &console, spent, limit).await;
-            return;
-        }
+/// Lists what a killed run left.
+pub(super) fn list_leftovers(console: &Console, left: &[Tracked]) {
+    console.warn("a run that did not end well left on Runpod, where workers cost money while they run:");
+    for tracked in left {
+        let run = tracked.runs.first();
+        let host = run.map(|run| run.host.as_str()).unwrap_or_default();
+        let id = tracked.id.as_deref().unwrap_or("being made");
+        let doubt = match run.map(Run::liveness) {
+            Some(Liveness::Elsewhere) => ": another machine, where the run may still go on",
+            _ => "",
+        };
+        console.line(&format!("    {} ({id}), made {} on {host}{doubt}", tracked.name, tracked.made));
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 workers")]
-fn price(tracked: &Tracked, workers: u64) -> f64 {
-    tracked.price_per_hour.unwrap_or_default() * workers as f64
-}
-
-/// `live-a 2 workers $1.38/h; $1.38/h now`; empty where there are no workers.
-fn rates(workers: &[(&Tracked, u64)], rate: f64) -> String {
-    let running: Vec<String> = workers
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(tracked, count)| {
-            let what = if *count == 1 { "worker" } else { "workers" };
-            let cost = match tracked.price_per_hour {
-                Some(_) => format!("${:.2}/h", price(tracked, *count)),
-                None => "price not known".to_owned(),
-            };
-            format!("{} {count} {what} {cost}", tracked.name)
-        })
-        .collect();
-    if running.is_empty() {
-        return String::new();
-    }
-    let is_known = workers.iter().any(|(tracked, _)| tracked.price_per_hour.is_some());
-    let now = if is_known { format!("; ${rate:.2}/h now") } else { String::new() };
-    format!("{}{now}", running.join(", "))
-}
-
-async fn stop(backend: &LiveBackend, console: &Console, spent: f64, limit: f64) {
-    let reason = format!("--max-cost ${limit:.2} is reached: about ${spent:.4} were spent");
-    console.warn(&format!("{reason}; all workers on Runpod are stopped"));
-    backend.stop(&reason);
-    let provisioner = backend.provisioner();
-    provisioner.close(&reason).await;
-    let paused = provisioner.pause_kept().await;
-    let removed = provisioner.remove_own().await;
-    for outcome in [paused, removed] {
-        match outcome {
-            Ok(outcomes) => {
-                for (tracked, removal) in outcomes {
-                    match removal {
-                        Removal::Failed(error) => console
-                            .failure("runpod", &format!("`{}` could not be stopped: {error}", tracked.name)),
-                        Removal::Done | Removal::Shared(_) => {
-                            console.output("runpod", None, &format!("stopped `{}`", tracked.name));
-                        }
-                    }
-                }
-            }
-            Err(error) => console.warn(&format!("not all could be stopped: {error}")),
-        }
-    }
+/// `a` (id1), `b` (id2).
+fn names(endpoints: &[Tracked]) -> String {
+    let name = |tracked: &Tracked| match &tracked.id {
+        Some(id) => format!("`{}` ({id})", tracked.name),
+        None => format!("`{}` (perhaps made)", tracked.name),
+    };
+    endpoints.iter().map(name).collect::<Vec<_>>().join(", ")
 }

@@ -24,11 +24,15 @@ pub trait Terminal: Send + Sync + 'static {
         let _ = question;
         None
     }
+    /// How many columns it has; `None` where it is no terminal.
+    fn width(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// The console of one server.
 pub(super) struct Console {
-    terminal: Box<dyn Terminal>,
+    terminal: Arc<dyn Terminal>,
     said: Mutex<HashSet<String>>,
 }
 
@@ -48,7 +52,7 @@ pub(super) const BOLD: Style = Style::new().bold();
 impl Console {
     /// A console that writes to `terminal`.
     pub(super) fn new(terminal: Box<dyn Terminal>) -> Self {
-        Self { terminal, said: Mutex::default() }
+        Self { terminal: terminal.into(), said: Mutex::default() }
     }
 
     /// Writes text as it is.
@@ -61,9 +65,15 @@ impl Console {
         self.terminal.has_color()
     }
 
-    /// Asks a person; `None` where nobody is there.
-    pub(super) fn ask(&self, question: &str) -> Option<String> {
-        self.terminal.ask(question)
+    /// Asks a person; `None` where nobody is there. Signals are heard meanwhile.
+    pub(super) async fn ask(&self, question: &str) -> Option<String> {
+        let (terminal, question) = (Arc::clone(&self.terminal), question.to_owned());
+        tokio::task::spawn_blocking(move || terminal.ask(&question)).await.ok().flatten()
+    }
+
+    /// How many columns the terminal has; `None` where lines may be of any length.
+    pub(super) fn width(&self) -> Option<usize> {
+        self.terminal.width()
     }
 
     /// Paints text where colour may be used.

@@ -35,6 +35,16 @@ pub enum DevError {
     /// Runpod cannot be used.
     #[error(transparent)]
     Runpod(#[from] RunpodError),
+    /// The run has ended, and endpoints that it made have not gone with it.
+    #[error("{} on Runpod: {names}", if *count == 1 { "an endpoint stays".to_owned() } else { format!("{count} endpoints stay") })]
+    Left {
+        /// How many.
+        count: usize,
+        /// Names and IDs.
+        names: String,
+        /// Page that lists them.
+        console: String,
+    },
     /// There is nothing to serve; the terminal has been told how to change that.
     #[error("no endpoints found")]
     NoEndpoints,
@@ -48,6 +58,10 @@ impl DevError {
             Self::State(error) => error.hint(),
             Self::Target(error) => Some(error.hint().to_owned()),
             Self::Runpod(error) => error.hint.clone(),
+            Self::Left { console, .. } => Some(format!(
+                "they cost money while workers run: `flash run --clean` in this folder removes them (the next \
+                 `flash run` offers to), or do it at {console}"
+            )),
             Self::Root { .. } | Self::Runtime(_) | Self::NoEndpoints => None,
         }
     }

@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use super::app::App;
-use super::cloud::Cloud;
+use super::cloud::{Cloud, list_leftovers};
 use super::console::{Console, Terminal};
 use super::describe::{Describe, Descriptions};
 use super::error::DevError;
@@ -28,8 +28,8 @@ use crate::platform::{Platform, PlatformOptions};
 use crate::project::variables::Variables;
 use crate::project::{Project, Reader, Severity};
 use crate::requirements::{Environments, HostPython};
-use crate::runpod::credentials;
 use crate::runpod::live::{Store, Tracked};
+use crate::runpod::{RunpodError, credentials};
 use crate::server::guard::{Guard, host_name, new_token};
 use crate::server::listen;
 use crate::server::signals::Signals;
@@ -74,35 +74,26 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     let follow = options.reload.then(|| Follow::begin(&root, options.poll));
     let mut reader = Reader::new(root.clone(), host.executable.clone());
     let project = Arc::new(reader.read());
-    if !has_something(&project, options.reload) {
-        platform.shutdown(Duration::ZERO).await;
-        console.line(startup::NO_ENDPOINTS);
-        return Err(DevError::NoEndpoints);
-    }
-
-    let store = Store::new(&root);
-    let has_key = credentials::find_key().is_some();
-    let targets = Targets::decide(&options.asked, options.target.as_deref(), has_key, &store, &console)?;
-    targets.check(&project)?;
-    let empty = Arc::new(Project { files: Vec::new(), ..Project::clone(&project) });
-    // What a killed run left may cost money, wherever this one runs its functions.
-    let has_left = has_key && store.load()?.endpoints.iter().any(Tracked::is_left_behind);
-    let cloud = if targets.has_remote() || has_left {
-        match Cloud::start(&root, options.max_cost, &console, &empty).await {
-            Ok(cloud) => Some(cloud),
-            Err(error) if targets.has_remote() => return Err(error),
-            Err(error) => {
-                console
-                    .warn(&format!("a killed run left endpoints on Runpod, which cannot be asked: {error}"));
-                None
-            }
+    let decided = tokio::select! {
+        decided = decide(&options, &root, &project, &console) => decided,
+        // Somebody who is asked, or waits for a network, may not want to any more.
+        () = signals.next() => {
+            platform.shutdown(Duration::ZERO).await;
+            console.line("");
+            console.note("stopped");
+            return Ok(());
         }
-    } else {
-        None
     };
-    if let Some(cloud) = &cloud {
-        cloud.offer_leftovers(options.clean).await?;
-    }
+    let Decided { targets, cloud, empty } = match decided {
+        Ok(decided) => decided,
+        Err(error) => {
+            platform.shutdown(Duration::ZERO).await;
+            if matches!(error, DevError::NoEndpoints) {
+                console.line(startup::NO_ENDPOINTS);
+            }
+            return Err(error);
+        }
+    };
     let live = cloud.as_ref().map(|cloud| Arc::clone(&cloud.backend));
 
     let token = listeners
@@ -178,7 +169,7 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
         if let Some(cloud) = &cloud {
             // What runs on Runpod may finish as well.
             let _ = tokio::time::timeout(GRACE, &mut serving).await;
-            cloud.end().await;
+            cloud.end("").await;
         }
         platform.shutdown(GRACE).await;
         // A client that does not read its answer must not keep the server.
@@ -192,8 +183,8 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
             platform.shutdown(Duration::ZERO).await;
             if let Some(cloud) = &cloud {
                 tokio::select! {
-                    () = cloud.end() => {}
-                    () = signals.next() => console.warn("live endpoints may be left: the next `flash run` offers them"),
+                    () = cloud.end(" (ctrl+c once more leaves them there)") => {}
+                    () = signals.next() => {}
                 }
             }
         }
@@ -202,7 +193,70 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
         state.store.close();
     }
     console.note("stopped");
-    Ok(())
+    cloud.map_or(Ok(()), |cloud| cloud.check_ended())
+}
+
+/// What is settled before anything is served.
+struct Decided {
+    targets: Targets,
+    cloud: Option<Cloud>,
+    empty: Arc<Project>,
+}
+
+/// Decides where endpoints run, reaches Runpod where that is needed, and sees to what a killed run
+/// left there.
+async fn decide(
+    options: &DevOptions,
+    root: &Path,
+    project: &Project,
+    console: &Arc<Console>,
+) -> Result<Decided, DevError> {
+    let store = Store::new(root);
+    let has_key = credentials::find_key().is_some();
+    let is_served = has_something(project, options.reload);
+    let targets = if is_served {
+        Targets::decide(&options.asked, options.target.as_deref(), has_key, &store, console).await?
+    } else {
+        Targets::here()
+    };
+    targets.check(project)?;
+    // What a killed run left may cost money, wherever this one runs its functions.
+    let left: Vec<Tracked> = match store.load() {
+        Ok(state) => state.endpoints.into_iter().filter(Tracked::is_left_behind).collect(),
+        Err(error) if targets.has_remote() || options.clean => return Err(error.into()),
+        Err(error) => {
+            console.warn(&error.to_string());
+            Vec::new()
+        }
+    };
+    let empty = Arc::new(Project { files: Vec::new(), ..Project::clone(project) });
+    let mut cloud = None;
+    if targets.has_remote() || (has_key && (options.clean || !left.is_empty())) {
+        match Cloud::start(root, options.max_cost, console, &empty).await {
+            Ok(started) => cloud = Some(started),
+            Err(error) if targets.has_remote() => return Err(or_local(error).into()),
+            Err(error) => {
+                if !left.is_empty() {
+                    list_leftovers(console, &left);
+                }
+                console.warn(&format!("Runpod cannot be asked to remove anything: {error}"));
+            }
+        }
+    } else if !left.is_empty() {
+        list_leftovers(console, &left);
+        console.note("without an API key they cannot be removed: `flash login`, then `flash run --clean`");
+    }
+    if let Some(cloud) = &cloud {
+        cloud.offer_leftovers(options.clean).await?;
+    }
+    if is_served { Ok(Decided { targets, cloud, empty }) } else { Err(DevError::NoEndpoints) }
+}
+
+/// Says as well what does without Runpod.
+fn or_local(error: RunpodError) -> RunpodError {
+    let ways = "`flash run --local` runs all functions on this machine";
+    let hint = error.hint.as_ref().map_or_else(|| ways.to_owned(), |hint| format!("{hint}; {ways}"));
+    error.with_hint(hint)
 }
 
 /// Whether there is anything to serve now, or after a file is mended.

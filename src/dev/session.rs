@@ -30,7 +30,7 @@ type Prepared = (Vec<String>, Vec<String>, watch::Receiver<EnvironmentState>);
 struct Reading {
     files: Vec<(PathBuf, [u8; 32])>,
     requirements: Vec<String>,
-    variables: BTreeMap<String, String>,
+    variables: (BTreeMap<String, String>, Vec<String>),
     findings: Vec<Diagnostic>,
 }
 
@@ -39,7 +39,7 @@ impl Reading {
         Self {
             files: project.files.iter().map(|file| (file.path.clone(), file.hash)).collect(),
             requirements: project.requirements.clone(),
-            variables: variables.changed(),
+            variables: (variables.changed(), variables.removed()),
             findings: project.diagnostics.clone(),
         }
     }
@@ -63,6 +63,8 @@ pub(super) struct Session {
     has_told_of_gpu: bool,
     told_packages: HashSet<String>,
     cloud: Option<(Arc<LiveBackend>, Targets)>,
+    /// Where endpoints run, as it was told last.
+    told_targets: Vec<String>,
 }
 
 impl Session {
@@ -89,6 +91,7 @@ impl Session {
             has_told_of_gpu: false,
             told_packages: HashSet::new(),
             cloud: None,
+            told_targets: Vec::new(),
         }
     }
 
@@ -108,6 +111,14 @@ impl Session {
             app::build(&here, &self.variables, |endpoint| self.prepare(endpoint, &served));
         // Endpoints first: a route must not lead to one that is not there yet.
         self.platform.apply(specs);
+        let targets = self.cloud.as_ref().map(|(_, targets)| targets.lines(&served)).unwrap_or_default();
+        // The first ones are part of what is printed at the start.
+        if self.read.is_some() {
+            for line in targets.iter().filter(|line| !self.told_targets.contains(line)) {
+                self.console.note(&format!("target  {line}"));
+            }
+        }
+        self.told_targets = targets;
         let problems = keep::errors(project).map(|error| render(error, project, false)).collect();
         let notes = self.app.show(Arc::clone(&served), problems);
         self.served = served;

@@ -1,5 +1,7 @@
 //! What is printed when the server is up, and when there is nothing to serve.
 
+use anstyle::Style;
+
 use super::console::{BOLD, CYAN, Console, DIM, GREEN};
 use super::table::{Table, Target, hardware_text, method_name};
 use crate::endpoint::{EndpointKind, Hardware};
@@ -29,8 +31,38 @@ A load-balanced one is an object with routes:
 
 hint: `flash init` writes a project with both";
 
-/// Lines of the endpoint table: name, kind, hardware, method and path, function.
+/// Columns of the endpoint table.
+const HEADER: [&str; 6] = ["name", "kind", "hardware", "", "url", "function"];
+const STYLES: [Style; 6] = [BOLD, DIM, DIM, GREEN, CYAN, DIM];
+
+/// Lines of the endpoint table: name, kind, hardware, method and path, function. Where that is wider
+/// than the terminal, an endpoint has a line of its own above its routes.
 pub(super) fn table_lines(table: &Table, console: &Console) -> Vec<String> {
+    let rows = rows(table);
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let header = HEADER.map(str::to_owned);
+    let columns = widths(&[&rows[..], std::slice::from_ref(&header)].concat());
+    let wide = columns.iter().sum::<usize>() + 2 * columns.len();
+    if console.width().is_none_or(|width| wide <= width) {
+        let heading = line(console, &header, &columns, &[DIM; 6]);
+        return std::iter::once(heading)
+            .chain(rows.iter().map(|row| line(console, row, &columns, &STYLES)))
+            .collect();
+    }
+    let mut lines = Vec::new();
+    let routes = widths(&rows);
+    for row in &rows {
+        if !row[0].is_empty() {
+            lines.push(line(console, &row[..3], &[0; 3], &STYLES[..3]));
+        }
+        lines.push(format!("  {}", line(console, &row[3..], &[routes[3], 0, 0], &STYLES[3..])));
+    }
+    lines
+}
+
+fn rows(table: &Table) -> Vec<[String; 6]> {
     let mut rows: Vec<[String; 6]> = Vec::new();
     let mut last = "";
     for route in &table.routes {
@@ -51,28 +83,25 @@ pub(super) fn table_lines(table: &Table, console: &Console) -> Vec<String> {
             route.function.clone(),
         ]);
     }
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let header = ["name", "kind", "hardware", "", "url", "function"].map(str::to_owned);
-    let width = |column: usize| {
-        rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or_default()
-    };
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let styles = [BOLD, DIM, DIM, GREEN, CYAN, DIM];
-    let line = |row: &[String; 6], is_header: bool| {
-        let cells: Vec<String> = row
-            .iter()
-            .enumerate()
-            .map(|(column, text)| {
-                let text =
-                    format!("{text}{}", " ".repeat(widths[column].saturating_sub(text.chars().count())));
-                console.paint(if is_header { DIM } else { styles[column] }, &text)
-            })
-            .collect();
-        format!("  {}", cells.join("  ")).trim_end().to_owned()
-    };
-    std::iter::once(line(&header, true)).chain(rows.iter().map(|row| line(row, false))).collect()
+    rows
+}
+
+/// The widest cell of each column.
+fn widths(rows: &[[String; 6]]) -> [usize; 6] {
+    std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default())
+}
+
+fn line(console: &Console, row: &[String], widths: &[usize], styles: &[Style]) -> String {
+    let cells: Vec<String> = row
+        .iter()
+        .zip(widths)
+        .zip(styles)
+        .map(|((text, width), style)| {
+            let blanks = " ".repeat(width.saturating_sub(text.chars().count()));
+            console.paint(*style, &format!("{text}{blanks}"))
+        })
+        .collect();
+    format!("  {}", cells.join("  ")).trim_end().to_owned()
 }
 
 /// Prints the block that says where the server is and what it serves.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::pattern::Pattern;
+use crate::endpoint::pattern::Pattern;
 use crate::endpoint::{EndpointKind, Hardware, Method};
 use crate::project::model::Parameter;
 use crate::project::model::in_declared_order;

@@ -2,6 +2,8 @@
 
 use super::console::Console;
 use super::error::DevError;
+use super::keep;
+use crate::catalog;
 use crate::endpoint::EndpointKind;
 use crate::endpoint::target::{Target, parse_target};
 use crate::project::Project;
@@ -39,9 +41,14 @@ enum Which {
 }
 
 impl Targets {
+    /// All on this machine: there is nothing to decide about.
+    pub(super) fn here() -> Self {
+        Self { which: Which::None, reason: String::new() }
+    }
+
     /// Decides: flags, then `FLASH_TARGET`, then what was answered before; a key alone is asked
     /// about once, and without a terminal nothing leaves this machine.
-    pub(super) fn decide(
+    pub(super) async fn decide(
         asked: &Asked,
         variable: Option<&str>,
         has_key: bool,
@@ -74,7 +81,7 @@ impl Targets {
         }
         let question = "a Runpod key was found: run functions here, or on Runpod, where workers cost money \
                         while they run? [here/runpod] ";
-        let Some(answer) = console.ask(question) else {
+        let Some(answer) = console.ask(question).await else {
             return made(
                 Which::None,
                 "a Runpod key was found and is not used; `flash run --remote` runs functions on Runpod",
@@ -102,16 +109,21 @@ impl Targets {
         self.which != Which::None
     }
 
-    /// Refuses names that no endpoint has.
+    /// Refuses names that no endpoint has. Where files are broken, their endpoints may be meant.
     pub(super) fn check(&self, project: &Project) -> Result<(), DevError> {
         let Which::Some(names) = &self.which else { return Ok(()) };
+        if keep::errors(project).next().is_some() {
+            return Ok(());
+        }
         let known: Vec<&str> = served(project).collect();
         match names.iter().find(|name| !known.contains(&name.as_str())) {
             Some(wrong) => {
                 let list: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
                 let message = format!("--remote: there is no endpoint `{wrong}` here");
+                let near = catalog::suggest_among(known.iter().copied(), wrong);
+                let near = near.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
                 let error = RunpodError::new(ErrorKind::Configuration, message);
-                Err(error.with_hint(format!("the endpoints are {}", list.join(", "))).into())
+                Err(error.with_hint(format!("{near}the endpoints are {}", list.join(", "))).into())
             }
             None => Ok(()),
         }
@@ -123,16 +135,18 @@ impl Targets {
         match &self.which {
             Which::None => vec![format!("this machine ({})", self.reason)],
             Which::All => vec![format!("Runpod ({})", self.reason)],
-            Which::Some(_) => names
-                .into_iter()
-                .map(|name| {
+            Which::Some(asked) => {
+                let place = |name: &&str| {
                     if self.is_remote(name) {
                         format!("{name}: Runpod ({})", self.reason)
                     } else {
                         format!("{name}: this machine (not named by --remote)")
                     }
-                })
-                .collect(),
+                };
+                let missing = asked.iter().filter(|name| !names.contains(&name.as_str()));
+                let missing = missing.map(|name| format!("{name}: not declared (named by --remote)"));
+                names.iter().map(place).chain(missing).collect()
+            }
         }
     }
 }

@@ -1,24 +1,28 @@
 //! `/v2/{endpoint}/…` of endpoints on Runpod: the routes of Runpod's own API, through the backend.
+//!
+//! Answers have the shapes of the platform's `client_api`, so that nobody can tell where it runs.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use serde_json::json;
 
 use super::answer;
+use crate::endpoint::EndpointKind;
+use crate::platform::{Refusal, routes};
 use crate::project::DeclaredEndpoint;
 use crate::wire::Backend;
 use crate::wire::backend::JobView;
-use crate::wire::job::{parse_envelope, status_json};
+use crate::wire::job::{parse_envelope, parse_object, status_json};
 
-/// How long `/runsync` waits where nothing is said, and at most.
-const WAIT: (Duration, Duration) = (Duration::from_secs(90), Duration::from_mins(5));
 /// How long `/stream` waits for items.
 const ITEMS: Duration = Duration::from_secs(10);
+/// How many jobs `requests` lists.
+const RECENT: usize = 100;
 
 /// Splits `/v2/{endpoint}/{rest}`.
 pub(super) fn parse(path: &str) -> Option<(&str, &str)> {
@@ -33,93 +37,86 @@ pub(super) async fn answer(
     parts: &Parts,
     body: Bytes,
 ) -> Response<Body> {
+    serve(backend, endpoint, rest, parts, body).await.unwrap_or_else(Refusal::into_response)
+}
+
+async fn serve(
+    backend: &dyn Backend,
+    endpoint: &DeclaredEndpoint,
+    rest: &str,
+    parts: &Parts,
+    body: Bytes,
+) -> Result<Response<Body>, Refusal> {
     let name = endpoint.name.as_str();
     let (verb, job) = rest.split_once('/').unwrap_or((rest, ""));
-    let job = urlencoding::decode(job).map_or_else(|_| job.to_owned(), std::borrow::Cow::into_owned);
-    let is_post = parts.method == Method::POST;
-    let view = match (verb, job.as_str()) {
-        ("run" | "runsync", "") if is_post => {
-            return submit(backend, endpoint, verb == "runsync", parts, body).await;
+    let methods: &[Method] = match (verb, job.is_empty()) {
+        ("run" | "runsync" | "purge-queue", true) | ("cancel" | "retry", false) => &[Method::POST],
+        ("requests" | "health", true) => &[Method::GET],
+        ("status" | "status-sync" | "stream", false) => &[Method::GET, Method::POST],
+        _ => {
+            let text = format!("endpoint `{name}` has no `/{rest}`");
+            return Err(Refusal::new(StatusCode::NOT_FOUND, text));
         }
-        ("health", "") => {
-            let health = backend.health(name).await.unwrap_or_default();
-            return answer::json(
-                StatusCode::OK,
-                &json!({
-                    "jobs": {
-                        "completed": health.completed, "failed": health.failed, "inProgress": health.in_progress,
-                        "inQueue": health.in_queue, "retried": health.retried,
-                    },
-                    "workers": {
-                        "idle": health.workers_idle, "initializing": health.workers_initializing,
-                        "running": health.workers_running, "throttled": health.workers_throttled,
-                        "unhealthy": health.workers_unhealthy,
-                    },
-                }),
-            );
-        }
-        ("purge-queue", "") if is_post => {
-            let removed = backend.purge(name).await.unwrap_or_default();
-            return answer::json(StatusCode::OK, &json!({ "removed": removed, "status": "completed" }));
-        }
-        ("status", job) if !job.is_empty() => backend.status(name, job).await,
-        ("status-sync", job) if !job.is_empty() => backend.wait(name, job, WAIT.0).await,
-        ("cancel", job) if is_post && !job.is_empty() => backend.cancel(name, job).await,
-        ("retry", job) if is_post && !job.is_empty() => match backend.retry(name, job).await {
-            Ok(view) => view,
-            Err(report) => return answer::failure(&report),
-        },
-        ("stream", job) if !job.is_empty() => {
-            let Some((view, items)) = backend.stream(name, job, ITEMS).await else { return missing() };
-            let mut text = String::from_utf8_lossy(&status_json(&view)).into_owned();
-            text.pop();
-            let items: Vec<String> = items
-                .iter()
-                .map(|item| format!("{{\"output\":{}}}", String::from_utf8_lossy(item)))
-                .collect();
-            _ = write!(text, ",\"stream\":[{}]}}", items.join(","));
-            return answer::text(StatusCode::OK, "application/json", text);
-        }
-        _ => return answer::not_found(),
     };
-    view.map_or_else(missing, |view| shown(&view))
+    if !methods.contains(&parts.method) {
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"));
+    }
+    let view = match verb {
+        "run" => {
+            let view = submit(backend, endpoint, false, body).await?;
+            return Ok(queued(&view));
+        }
+        "runsync" => {
+            let wait = routes::wait_of(parts)?;
+            let view = submit(backend, endpoint, true, body).await?;
+            backend.wait(name, &view.id, wait).await
+        }
+        "health" => {
+            let health = backend.health(name).await.unwrap_or_default();
+            return Ok(answer::json(StatusCode::OK, &routes::health_json(&health)));
+        }
+        "purge-queue" => {
+            let removed = backend.purge(name).await.unwrap_or_default();
+            return Ok(answer::json(StatusCode::OK, &json!({ "removed": removed, "status": "completed" })));
+        }
+        "requests" => {
+            let jobs = backend.recent(name, RECENT).await.unwrap_or_default();
+            return Ok(json_text(routes::requests_json(&jobs)));
+        }
+        "status-sync" => backend.wait(name, job, routes::wait_of(parts)?).await,
+        "cancel" => backend.cancel(name, job).await,
+        "retry" => {
+            let view = backend.retry(name, job).await?.ok_or_else(Refusal::no_job)?;
+            return Ok(queued(&view));
+        }
+        "stream" => {
+            let (view, items) = backend.stream(name, job, ITEMS).await.ok_or_else(Refusal::no_job)?;
+            return Ok(json_text(routes::stream_json(&view, &items)));
+        }
+        _ => backend.status(name, job).await,
+    };
+    view.map(|view| json_text(status_json(&view))).ok_or_else(Refusal::no_job)
 }
 
 async fn submit(
     backend: &dyn Backend,
     endpoint: &DeclaredEndpoint,
     is_sync: bool,
-    parts: &Parts,
     body: Bytes,
-) -> Response<Body> {
-    let mut job = match parse_envelope(&body, is_sync) {
-        Ok(job) => job,
-        Err(error) => {
-            let text = format!("bad request: {error}");
-            return answer::json(StatusCode::BAD_REQUEST, &json!({ "error": text }));
-        }
-    };
-    job.callable = match callable(endpoint, &job.input) {
-        Ok(callable) => callable,
-        Err(text) => return answer::json(StatusCode::BAD_REQUEST, &json!({ "error": text })),
-    };
+) -> Result<JobView, Refusal> {
     let name = endpoint.name.as_str();
-    let mut view = match backend.submit(name, job).await {
-        Ok(view) => view,
-        Err(report) => return answer::failure(&report),
-    };
-    if is_sync && !view.status.is_terminal() {
-        let asked =
-            parts.uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("wait="));
-        let wait = asked.and_then(|millis| millis.parse().ok()).map_or(WAIT.0, Duration::from_millis);
-        let id = view.id.clone();
-        view = backend.wait(name, &id, wait.min(WAIT.1)).await.unwrap_or(view);
+    if endpoint.kind == EndpointKind::LoadBalanced {
+        let text = format!("endpoint `{name}` is load-balanced: it has routes, not a queue");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, text));
     }
-    shown(&view)
+    let mut job = parse_envelope(&body, is_sync).map_err(Refusal::bad_request)?;
+    (job.callable, job.input) = callable(endpoint, job.input).map_err(Refusal::bad_request)?;
+    Ok(backend.submit(name, job).await?)
 }
 
-/// Which function a job is for: the only one, else `method` of its input.
-fn callable(endpoint: &DeclaredEndpoint, input: &[u8]) -> Result<String, String> {
+/// Which function a job is for, and its input: the only one, else the one that `method` of the input
+/// names, which is cut out.
+fn callable(endpoint: &DeclaredEndpoint, input: Bytes) -> Result<(String, Bytes), String> {
     let mut names = Vec::new();
     for callable in &endpoint.callables {
         match &callable.methods {
@@ -130,26 +127,31 @@ fn callable(endpoint: &DeclaredEndpoint, input: &[u8]) -> Result<String, String>
         }
     }
     if let [only] = names.as_slice() {
-        return Ok(only.clone());
+        return Ok((only.clone(), input));
     }
-    let input: serde_json::Value = serde_json::from_slice(input).unwrap_or_default();
-    let wanted = input["method"].as_str().unwrap_or_default();
-    let found = names
-        .iter()
-        .find(|name| *name == wanted || name.split_once('.').is_some_and(|(_, method)| method == wanted));
-    found.cloned().ok_or_else(|| {
-        format!(
-            "`{}` has several functions: name one as `method` of the input ({})",
-            endpoint.name,
-            names.join(", ")
-        )
-    })
+    let short = |name: &str| name.rsplit_once('.').map_or(name, |(_, last)| last).to_owned();
+    let object = parse_object(&input).unwrap_or_default();
+    let method = object.iter().rev().find(|(key, _)| key == "method").map(|(_, value)| value.get());
+    let known = names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ");
+    let Some(method) = method.and_then(|text| serde_json::from_str::<String>(text).ok()) else {
+        return Err(format!(
+            "`{}` has several functions ({known}): name one as `method` of the input",
+            endpoint.name
+        ));
+    };
+    let found = names.iter().find(|name| **name == method || short(name) == method);
+    let Some(found) = found else {
+        return Err(format!("`{}` has no function `{method}`; it has {known}", endpoint.name));
+    };
+    let kept = object.iter().filter(|(key, _)| key != "method");
+    let kept: Vec<String> = kept.map(|(key, value)| format!("{}:{}", json!(key), value.get())).collect();
+    Ok((found.clone(), format!("{{{}}}", kept.join(",")).into()))
 }
 
-fn shown(view: &JobView) -> Response<Body> {
-    answer::text(StatusCode::OK, "application/json", status_json(view))
+fn queued(view: &JobView) -> Response<Body> {
+    answer::json(StatusCode::OK, &json!({ "id": view.id, "status": "IN_QUEUE" }))
 }
 
-fn missing() -> Response<Body> {
-    answer::json(StatusCode::NOT_FOUND, &json!({ "error": "job not found" }))
+fn json_text(text: Vec<u8>) -> Response<Body> {
+    answer::text(StatusCode::OK, "application/json", text)
 }

@@ -11,6 +11,7 @@ pub mod hardware;
 pub mod job;
 pub mod name;
 pub mod parameters;
+pub mod pattern;
 pub mod reader;
 pub mod route;
 pub mod storage;

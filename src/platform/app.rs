@@ -34,6 +34,7 @@ pub fn build(
         for endpoint in file.endpoints.iter().filter(|endpoint| endpoint.kind != EndpointKind::Client) {
             let env = resolve_env(endpoint, variables, &mut warnings);
             let load = load_head(project, file, endpoint, &env);
+            let unset = variables.removed();
             specs.push(EndpointSpec {
                 id: endpoint.name.clone(),
                 name: endpoint.name.clone(),
@@ -50,12 +51,13 @@ pub fn build(
                 flashboot: false,
                 account: String::new(),
                 key: None,
-                fingerprint: fingerprint(project, &hashes, file, endpoint, &load),
+                fingerprint: fingerprint(project, &hashes, file, endpoint, (&load, &unset)),
                 env,
                 runtime: Runtime::Flash(Box::new(FlashRuntime {
                     load,
                     max_concurrency: endpoint.config.max_concurrency,
                     environment: prepare(endpoint),
+                    unset,
                 })),
             });
         }
@@ -141,7 +143,7 @@ fn fingerprint(
     hashes: &HashMap<&Path, &[u8]>,
     file: &ProjectFile,
     endpoint: &DeclaredEndpoint,
-    load: &LoadHead,
+    (load, unset): (&LoadHead, &[String]),
 ) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -150,6 +152,9 @@ fn fingerprint(
     };
     add(format!("{:?}", endpoint.config).as_bytes());
     add(format!("{load:?}").as_bytes());
+    for name in unset {
+        add(name.as_bytes());
+    }
     for requirement in &project.requirements {
         add(requirement.as_bytes());
     }

@@ -162,6 +162,7 @@ fn flash(
         },
         max_concurrency,
         environment,
+        unset: Vec::new(),
     }))
 }
 

@@ -42,16 +42,17 @@ pub(super) struct Process {
     pub(super) home: Option<TempDir>,
 }
 
-/// Starts a worker process that gets the shell's variables and `variables`.
+/// Starts a worker process that gets the shell's variables without `unset`, and `variables`.
 pub(super) async fn start(
     shared: &Shared,
     interpreter: &Interpreter,
-    variables: &BTreeMap<String, String>,
+    (variables, unset): (&BTreeMap<String, String>, &[String]),
     directory: Option<PathBuf>,
     switch: Arc<KillSwitch>,
 ) -> io::Result<Process> {
     let command = shared.options.command.command(interpreter);
-    let variables = process_environment(std::env::vars_os(), variables, &command);
+    let shell = std::env::vars_os().filter(|(name, _)| unset.iter().all(|gone| name != gone.as_str()));
+    let variables = process_environment(shell, variables, &command);
     start_command(shared, command, variables, directory, switch).await
 }
 
@@ -108,7 +109,7 @@ pub(super) fn refill_spare(shared: &Arc<Shared>) {
         let has_routes = shared.has_routes.load(Ordering::SeqCst);
         let modules = if has_routes { format!("{PRELOAD},{PRELOAD_ROUTES}") } else { PRELOAD.to_owned() };
         let variables = BTreeMap::from([("FLASH_WORKER_PRELOAD".to_owned(), modules)]);
-        let started = start(&shared, &interpreter, &variables, None, switch).await;
+        let started = start(&shared, &interpreter, (&variables, &[]), None, switch).await;
         let Ok(process) = started else { return };
         let is_outdated = has_routes != shared.has_routes.load(Ordering::SeqCst);
         {

@@ -75,6 +75,8 @@ pub struct FlashRuntime {
     pub max_concurrency: u32,
     /// Interpreter, once there is one.
     pub environment: watch::Receiver<EnvironmentState>,
+    /// Variables of this process that its workers must not inherit.
+    pub unset: Vec<String>,
 }
 
 /// A command that is a worker.

@@ -56,6 +56,8 @@ pub struct StandaloneOptions {
     pub token: Option<String>,
     /// Folder of an app whose endpoints are served.
     pub app: Option<PathBuf>,
+    /// Where packages of the app's endpoints come from.
+    pub deps: DepsMode,
     /// Further host names that requests may carry.
     pub allowed_hosts: Vec<String>,
     /// Whether clients may ask only as often as on Runpod.
@@ -114,7 +116,9 @@ async fn run(
     let listeners = listen::bind(&options.host, options.port).await?;
     let state = options.state.as_deref().map(store::open).transpose()?;
     let mut platform_options = PlatformOptions::new(host.clone());
-    let environments = Environments::new(host.clone(), DepsMode::default(), reporter);
+    let environments = Environments::new(host.clone(), DepsMode::default(), Arc::clone(&reporter));
+    // Images, which stand for Runpod's, have what they declare in any case.
+    let of_app = Environments::new(host.clone(), options.deps, reporter);
     platform_options.environments = Some(Arc::clone(&environments));
     if let Some(state) = &state {
         platform_options.keep_in(state);
@@ -131,7 +135,7 @@ async fn run(
     let clock_routes = clock_routes(&mut platform_options);
     let platform = Platform::new(platform_options, Arc::clone(&observer));
     if let Some(folder) = &options.app {
-        serve_app(folder, &host, &platform, &environments)?;
+        serve_app(folder, &host, &platform, &of_app)?;
     }
     let url = format!("http://{}:{}", listen::shown_host(&options.host), listeners.port);
     if let Some(state) = &state {
@@ -195,6 +199,7 @@ async fn run(
         () = stdin_ended(options.follows_stdin) => {}
     }
     environments.close();
+    of_app.close();
     let _ = stop.send(true);
     let drained = async {
         platform.shutdown(GRACE).await;

@@ -73,12 +73,14 @@ async fn obtain(shared: &Arc<Shared>, plan: &Plan) -> std::io::Result<Process> {
         let worker = (plan.id.as_str(), &plan.load);
         return start_alone(shared, &plan.interpreter, &plan.spec, worker, Arc::clone(&plan.switch)).await;
     }
-    let fits = plan.interpreter.is_host && plan.spec.env.is_empty();
+    let unset = plan.spec.flash().map(|flash| flash.unset.as_slice()).unwrap_or_default();
+    let fits = plan.interpreter.is_host && plan.spec.env.is_empty() && unset.is_empty();
     if let Some(process) = fits.then(|| take_spare(shared)).flatten() {
         return Ok(process);
     }
     let variables = endpoint_variables(&plan.spec, &plan.id);
-    start(shared, &plan.interpreter, &variables, directory(&plan.load), Arc::clone(&plan.switch)).await
+    let directory = directory(&plan.load);
+    start(shared, &plan.interpreter, (&variables, unset), directory, Arc::clone(&plan.switch)).await
 }
 
 async fn run_process(

@@ -1,9 +1,12 @@
 //! Variables for workers: the process's own, and what `.env` says now.
 //!
 //! Importing the package already put the nearest `.env` into this process. Workers inherit that, so
-//! only what the file says differently *since* has to be handed to them.
+//! only what the file says differently *since* has to be handed to them, and what it no longer says
+//! to be taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use super::dotenv;
@@ -17,6 +20,8 @@ pub struct Variables {
     now: BTreeMap<String, String>,
     /// Names that the shell set to something else than the file said at the start: the shell wins.
     shell: Vec<String>,
+    /// Names that this process has from the file alone.
+    from_file: Vec<String>,
 }
 
 impl Variables {
@@ -31,6 +36,13 @@ impl Variables {
         variables.shell = said
             .iter()
             .filter(|(name, value)| variables.process.get(*name).is_some_and(|known| known != *value))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let started_with = names_at_start();
+        variables.from_file = said
+            .iter()
+            .filter(|(name, value)| variables.process.get(*name) == Some(*value))
+            .filter(|(name, _)| !started_with.contains(&OsString::from(name)))
             .map(|(name, _)| name.clone())
             .collect();
         variables
@@ -51,7 +63,19 @@ impl Variables {
 
     /// Returns a variable's value now.
     pub fn get(&self, name: &str) -> Option<String> {
+        if self.is_removed(name) {
+            return None;
+        }
         self.changed().remove(name).or_else(|| self.process.get(name).cloned())
+    }
+
+    /// What workers inherit and must not have: variables that `.env` set and no longer names.
+    pub fn removed(&self) -> Vec<String> {
+        self.from_file.iter().filter(|name| self.is_removed(name)).cloned().collect()
+    }
+
+    fn is_removed(&self, name: &str) -> bool {
+        !self.now.contains_key(name) && self.from_file.iter().any(|known| known == name)
     }
 
     /// What workers do not inherit: lines of `.env` that say something else than this process has.
@@ -62,6 +86,14 @@ impl Variables {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
     }
+}
+
+/// Names of the variables that this process was started with, before `.env` was read; none where the
+/// system does not show them.
+fn names_at_start() -> HashSet<OsString> {
+    let bytes = std::fs::read("/proc/self/environ").unwrap_or_default();
+    let names = bytes.split(|byte| *byte == 0).filter_map(|pair| pair.split(|byte| *byte == b'=').next());
+    names.map(|name| OsString::from_vec(name.to_vec())).collect()
 }
 
 #[cfg(test)]
@@ -84,5 +116,18 @@ mod tests {
             [("SHOP_DOTENV_A".to_owned(), "2".to_owned())]
         );
         assert_ne!(variables.get("PATH").as_deref(), Some("/again"));
+        assert_eq!(variables.removed(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn line_that_is_gone_takes_away_what_the_file_alone_had_set() {
+        let variables = Variables {
+            process: [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())].into(),
+            now: [("B".to_owned(), "2".to_owned())].into(),
+            from_file: vec!["A".to_owned(), "B".to_owned()],
+            ..Variables::default()
+        };
+        assert_eq!(variables.removed(), ["A"]);
+        assert_eq!((variables.get("A"), variables.get("B").as_deref()), (None, Some("2")));
     }
 }

@@ -149,6 +149,7 @@ fn spec_of(
             load,
             max_concurrency: config.max_concurrency,
             environment: environments.prepare(&name, &config.dependencies, &[]),
+            unset: Vec::new(),
         })),
         account: String::new(),
         key: None,

@@ -14,10 +14,11 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::client::client;
 use super::{buffer, completion, errors};
-use crate::runpod::RunpodError;
 use crate::runpod::answer::malformed;
 use crate::runpod::balanced::{BalancedRequest, HttpAnswer};
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output};
+use crate::runpod::{RunpodError, jobs};
+use crate::wire::limits::Route;
 use crate::wire::payload::{Part, Payload};
 
 /// `(id,)`, or `(app, environment, endpoint)` of a deployed app.
@@ -35,6 +36,32 @@ pub(super) fn payload_of(parts: Vec<Bound<'_, PyAny>>, sizes: Vec<(String, u64)>
     let parts: PyResult<Vec<Part>> =
         parts.into_iter().map(|part| Ok(Part::Text(buffer::pin(&part)?))).collect();
     Ok(Payload::new(parts?, sizes))
+}
+
+/// Checks a body that goes to an endpoint which is made first: `route` is `run`, `runsync` or `balanced`.
+///
+/// # Errors
+/// `PayloadTooLargeError` where it is over the route's limit.
+#[pyfunction]
+pub(super) fn check_size(
+    py: Python<'_>,
+    name: &str,
+    route: &str,
+    body: Vec<Bound<'_, PyAny>>,
+    sizes: Vec<(String, u64)>,
+) -> PyResult<()> {
+    fits(py, name, &payload_of(body, sizes)?, route)
+}
+
+/// Raises where a body is over its route's limit.
+pub(super) fn fits(py: Python<'_>, name: &str, body: &Payload, route: &str) -> PyResult<()> {
+    let route = match route {
+        "run" => Route::Run,
+        "runsync" => Route::RunSync,
+        "balanced" => Route::Balanced,
+        _ => return Err(PyValueError::new_err(format!("`{route}` is no route"))),
+    };
+    jobs::check_size(body, route).map_err(|error| errors::runpod(py, &error.at_endpoint(name)))
 }
 
 /// Reads a number of seconds; one that is no time at all is none.
@@ -241,6 +268,7 @@ pub(super) fn balanced_request<'py>(
     query: Vec<(String, String)>,
     headers: BTreeMap<String, String>,
     body: Vec<Bound<'py, PyAny>>,
+    sizes: Vec<(String, u64)>,
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let client = client(py)?;
@@ -250,7 +278,7 @@ pub(super) fn balanced_request<'py>(
         path,
         query,
         headers,
-        body: payload_of(body, Vec::new())?,
+        body: payload_of(body, sizes)?,
         timeout: duration(timeout)?,
     };
     let answer = async move {

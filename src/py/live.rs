@@ -11,10 +11,10 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::client::client;
 use super::endpoint::EndpointBase;
-use super::jobs::duration;
+use super::jobs::{duration, fits};
 use super::live_provision::provisioner;
 use super::unpickle::{self, Reader};
-use super::{completion, errors, payload};
+use super::{buffer, completion, errors, payload};
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Request};
 use crate::runpod::job::{CallOptions, EndpointRef, JobState, Output, Status};
@@ -60,12 +60,17 @@ pub(super) fn ship_source(
     })
 }
 
-/// Returns code that can call other endpoints; `table` is JSON: key to endpoint and request.
+/// Returns code that can call other endpoints, and its modules; `table` is JSON: key to endpoint and request.
 #[pyfunction]
-pub(super) fn with_callees(table: &str, code: &str) -> PyResult<String> {
+#[expect(clippy::needless_pass_by_value, reason = "extracted from Python objects")]
+pub(super) fn with_callees(
+    table: &str,
+    code: &str,
+    modules: BTreeMap<String, String>,
+) -> PyResult<(String, BTreeMap<String, String>)> {
     let table: BTreeMap<String, CalleeRequest> =
         serde_json::from_str(table).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    Ok(ship::with_callees(&table, code))
+    Ok(ship::with_callees(&table, code, &modules))
 }
 
 /// Returns code with a function that makes a list of what a generator yields, and its name.
@@ -99,13 +104,111 @@ pub(super) fn live_call<'py>(
     constructor: Option<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>,
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let head = serde_json::from_str(head).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let request = FunctionRequest {
-        head,
-        arguments: arguments(&name, args, kwargs)?,
-        constructor: constructor.map(|(args, kwargs)| arguments(&name, &args, &kwargs)).transpose()?,
-    };
+    let request = request_of(&name, head, args, kwargs, constructor)?;
     let client = client(py)?;
+    let (options, reader) = options(timeout)?;
+    let call = async move {
+        let reference = EndpointRef::Id(endpoint);
+        client.call(&reference, &request.into_job(), &options).await
+    };
+    completion::awaitable(py, call, move |py, outcome| finish(py, &name, outcome, &reader))
+}
+
+/// Checks the arguments of a call whose endpoint is made first.
+///
+/// # Errors
+/// `PayloadTooLargeError` where they alone are over the limit of `route`, which is `run`, `runsync` or
+/// `balanced`; `SerializationError` where one cannot be pickled.
+#[pyfunction]
+pub(super) fn live_check(
+    name: &str,
+    route: &str,
+    args: &Bound<'_, PyTuple>,
+    kwargs: &Bound<'_, PyDict>,
+    constructor: Option<(Bound<'_, PyTuple>, Bound<'_, PyDict>)>,
+) -> PyResult<()> {
+    let py = args.py();
+    let body = request_of(name, "{}", args, kwargs, constructor)?.into_job();
+    let fits = fits(py, name, &body, route);
+    drop(body);
+    buffer::release_waiting(py);
+    fits
+}
+
+/// Calls a live load-balanced endpoint by `/execute`; else as [`live_call`].
+#[pyfunction]
+#[pyo3(signature = (endpoint, name, head, args, kwargs, constructor, timeout=None))]
+#[expect(clippy::too_many_arguments, reason = "one call from one place in Python")]
+pub(super) fn live_execute<'py>(
+    py: Python<'py>,
+    endpoint: String,
+    name: String,
+    head: &str,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+    constructor: Option<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>,
+    timeout: Option<f64>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let request = request_of(&name, head, args, kwargs, constructor)?;
+    let client = client(py)?;
+    let (options, reader) = options(timeout)?;
+    let call = async move { client.execute(&endpoint, &request.into_execute(), &options).await };
+    completion::awaitable(py, call, move |py, outcome| finish(py, &name, outcome, &reader))
+}
+
+/// Submits a call to a live endpoint; the awaitable gives the job's ID.
+#[pyfunction]
+pub(super) fn live_submit<'py>(
+    py: Python<'py>,
+    endpoint: String,
+    name: String,
+    head: &str,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+    constructor: Option<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let request = request_of(&name, head, args, kwargs, constructor)?;
+    let client = client(py)?;
+    let call = async move {
+        client.run(&EndpointRef::Id(endpoint), &request.into_job(), &CallOptions::default()).await
+    };
+    completion::awaitable(py, call, move |py, outcome| match outcome {
+        Ok(state) => Ok(state.id.into_pyobject(py)?.into_any().unbind()),
+        Err(error) => Err(errors::runpod(py, &error.at_endpoint(&name))),
+    })
+}
+
+/// Waits for the end of a call that was submitted; the awaitable gives `(value, stdout)`.
+#[pyfunction]
+pub(super) fn live_wait(
+    py: Python<'_>,
+    endpoint: String,
+    name: String,
+    job: String,
+) -> PyResult<Bound<'_, PyAny>> {
+    let client = client(py)?;
+    let (options, reader) = options(None)?;
+    let call = async move { client.wait(&EndpointRef::Id(endpoint), &job, &options).await };
+    completion::awaitable(py, call, move |py, outcome| finish(py, &name, outcome, &reader))
+}
+
+fn request_of(
+    name: &str,
+    head: &str,
+    args: &Bound<'_, PyTuple>,
+    kwargs: &Bound<'_, PyDict>,
+    constructor: Option<(Bound<'_, PyTuple>, Bound<'_, PyDict>)>,
+) -> PyResult<FunctionRequest> {
+    let head = serde_json::from_str(head).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(FunctionRequest {
+        head,
+        arguments: arguments(name, args, kwargs)?,
+        constructor: constructor.map(|(args, kwargs)| arguments(name, &args, &kwargs)).transpose()?,
+    })
+}
+
+/// Options of a call whose large result is read as it arrives.
+fn options(timeout: Option<f64>) -> PyResult<(CallOptions, Arc<Reader>)> {
     let reader = Arc::new(Reader::default());
     let options = CallOptions {
         timeout: duration(timeout)?,
@@ -114,18 +217,22 @@ pub(super) fn live_call<'py>(
         large: Some(Arc::<Reader>::clone(&reader) as _),
         ..CallOptions::default()
     };
-    let call = async move {
-        let reference = EndpointRef::Id(endpoint);
-        client.call(&reference, &request.into_job(), &options).await
-    };
-    completion::awaitable(py, call, move |py, outcome| {
-        let state = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
-        if let Some(failure) = raised(&state) {
-            return Err(failed(py, &name, failure, None)?);
-        }
-        let output = state.into_result().map_err(|error| errors::runpod(py, &error.at_endpoint(&name)))?;
-        value(py, &name, output, reader.take())
-    })
+    Ok((options, reader))
+}
+
+/// Makes `(value, stdout)` of how a call ended.
+fn finish(
+    py: Python<'_>,
+    name: &str,
+    outcome: Result<JobState, RunpodError>,
+    reader: &Reader,
+) -> PyResult<Py<PyAny>> {
+    let state = outcome.map_err(|error| errors::runpod(py, &error.at_endpoint(name)))?;
+    if let Some(failure) = raised(&state) {
+        return Err(failed(py, name, failure, None)?);
+    }
+    let output = state.into_result().map_err(|error| errors::runpod(py, &error.at_endpoint(name)))?;
+    value(py, name, output, reader.take())
 }
 
 /// What the function raised, where the worker reports that as a failed job: the official one does.
@@ -165,9 +272,9 @@ fn value(
     let value = match (read, &response.result, response.json_result) {
         (Some(read), ..) => read.map_err(|error| unreadable(py, name, &error))?,
         (None, Some(text), _) => {
-            unpickle::load_base64(py, Bytes::copy_from_slice(text.as_bytes()), &malformed)
-                .map_err(|error| unreadable(py, name, &error))?
-                .unbind()
+            let raised = |error: &PyErr| unreadable(py, name, error);
+            let text = Bytes::copy_from_slice(text.as_bytes());
+            unpickle::load_base64(py, text, &malformed, &raised)?.unbind()
         }
         (None, None, Some(json)) => py.import("json")?.call_method1("loads", (json.get(),))?.unbind(),
         (None, None, None) => py.None(),
@@ -208,17 +315,19 @@ fn pickled(name: &str, which: &str, value: &Bound<'_, PyAny>) -> PyResult<Pickle
 ///
 /// `needs_key` puts the account's key among the endpoint's variables: its code calls others.
 #[pyfunction]
-#[pyo3(signature = (endpoint, name, root, needs_key))]
+#[pyo3(signature = (endpoint, name, root, needs_key, is_balanced=false))]
 pub(super) fn live_ensure<'py>(
     py: Python<'py>,
     endpoint: &EndpointBase,
     name: &str,
     root: PathBuf,
     needs_key: bool,
+    is_balanced: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let client = client(py)?;
-    let mut input = input_of(&endpoint.config, name, EndpointKind::Queue, true)
-        .map_err(|error| errors::runpod(py, &error))?;
+    let kind = if is_balanced { EndpointKind::LoadBalanced } else { EndpointKind::Queue };
+    let mut input =
+        input_of(&endpoint.config, name, kind, true).map_err(|error| errors::runpod(py, &error))?;
     // The key itself is in no input: it is added when the template is sent.
     input.needs_key = needs_key;
     let work = async move {

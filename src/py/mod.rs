@@ -51,11 +51,14 @@ mod _core {
     };
     #[pymodule_export]
     use super::jobs::{
-        JobItems, balanced_request, call_deployed, endpoint_ask, job_ask, job_call, job_result, job_run,
-        job_stream,
+        JobItems, balanced_request, call_deployed, check_size, endpoint_ask, job_ask, job_call, job_result,
+        job_run, job_stream,
     };
     #[pymodule_export]
-    use super::live::{json_adapter, list_adapter, live_call, live_ensure, ship_source, with_callees};
+    use super::live::{
+        json_adapter, list_adapter, live_call, live_check, live_ensure, live_execute, live_submit, live_wait,
+        ship_source, with_callees,
+    };
     #[pymodule_export]
     use super::live_provision::{endpoint_input, forget_endpoint, provision};
     #[pymodule_export]

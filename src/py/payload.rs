@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use super::buffer;
 use super::pickling::{self, Sink};
@@ -11,6 +12,9 @@ use crate::wire::payload::Segment;
 
 /// More buffers than this go into the pickle: a frame counts them in 16 bits, and so many are small.
 const MAX_BUFFERS: usize = 4096;
+
+/// Texts from this many bytes on are not copied.
+const LARGE_TEXT: usize = 64 * 1024;
 
 /// Pickles a value: the pickle first, then its out-of-band buffers, which are not copied.
 ///
@@ -58,6 +62,9 @@ pub(super) fn load<'py>(py: Python<'py>, segments: &[Bytes]) -> PyResult<Bound<'
 pub(super) fn pickle_in_band(value: &Bound<'_, PyAny>) -> PyResult<Vec<Segment>> {
     let py = value.py();
     buffer::release_waiting(py);
+    if let Some(segments) = text(value) {
+        return Ok(segments);
+    }
     let sink = Bound::new(py, Sink::new())?;
     let pickler = py.import("runpod_flash._pickling")?.getattr("Pickler")?.call1((&sink,))?;
     let outcome = pickler.call_method1("dump", (value,));
@@ -71,6 +78,26 @@ pub(super) fn pickle_in_band(value: &Bound<'_, PyAny>) -> PyResult<Vec<Segment>>
         Some(segments) => Ok(segments),
         // A pickler that does not write as CPython's does: copies are better than wrong bytes.
         None => Ok(vec![dump_function(value)?.into()]),
+    }
+}
+
+/// The pickle of a large text alone, which the pickler would copy.
+fn text(value: &Bound<'_, PyAny>) -> Option<Vec<Segment>> {
+    let text = value.cast_exact::<PyString>().ok()?;
+    // One with half of a surrogate pair is left to the pickler.
+    let text = PyBackedStr::try_from(text.clone()).ok().filter(|text| text.len() >= LARGE_TEXT)?;
+    let mut head = vec![0x80, 5, 0x8d]; // PROTO 5, BINUNICODE8
+    head.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    let text = Bytes::from_owner(BackedText(text));
+    Some(vec![Bytes::from(head).into(), text.into(), Bytes::from_static(b".").into()])
+}
+
+/// A text's memory, which stays where it is.
+pub(super) struct BackedText(pub(super) PyBackedStr);
+
+impl AsRef<[u8]> for BackedText {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 

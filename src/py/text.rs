@@ -26,15 +26,7 @@ pub(super) fn dump_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
 /// `ValueError` where the text is not base64, or not whole; what unpickling raises.
 #[pyfunction]
 pub(super) fn load_text(py: Python<'_>, text: PyBackedStr) -> PyResult<Bound<'_, PyAny>> {
-    unpickle::load_base64(py, Bytes::from_owner(BackedText(text)), &|why| {
-        PyValueError::new_err(why.to_owned())
-    })
-}
-
-struct BackedText(PyBackedStr);
-
-impl AsRef<[u8]> for BackedText {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
+    let malformed = |why: &str| PyValueError::new_err(why.to_owned());
+    let raised = |error: &PyErr| error.clone_ref(py);
+    unpickle::load_base64(py, Bytes::from_owner(payload::BackedText(text)), &malformed, &raised)
 }

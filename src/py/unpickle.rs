@@ -14,11 +14,13 @@ use pyo3::types::PyBytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::buffer;
-use crate::runpod::job::{BodyStream, JobState, LargeAnswer, Output, Status};
+use crate::runpod::execute::bare;
+use crate::runpod::job::{BodyStream, JobState, LargeAnswer, Status};
 use crate::runpod::{ErrorKind, RunpodError};
 use crate::wire::BoxFuture;
 use crate::wire::answer::Splitter;
 use crate::wire::base64::{Base64Error, Decoder};
+use crate::wire::pickle::{Guard, PickleError};
 
 /// Chunks of a body that wait for the unpickler.
 const WAITING: usize = 8;
@@ -30,6 +32,15 @@ const STEP: usize = 1 << 20;
 /// Bytes of an unpickling thread's stack.
 const STACK: usize = 8 << 20;
 
+/// Why a text cannot be unpickled.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+enum TextError {
+    #[error(transparent)]
+    Base64(#[from] Base64Error),
+    #[error(transparent)]
+    Pickle(#[from] PickleError),
+}
+
 /// The file of an unpickler: base64 text, of which more may come.
 #[pyclass(module = "runpod_flash._core")]
 struct TextFile {
@@ -37,7 +48,8 @@ struct TextFile {
     /// Text that was not decoded yet.
     text: Bytes,
     more: Option<mpsc::Receiver<Bytes>>,
-    error: Option<Base64Error>,
+    guard: Guard,
+    error: Option<TextError>,
 }
 
 #[pymethods]
@@ -84,7 +96,7 @@ impl TextFile {
 
 impl TextFile {
     fn new(text: Bytes, more: Option<mpsc::Receiver<Bytes>>) -> Self {
-        Self { decoder: Decoder::default(), text, more, error: None }
+        Self { decoder: Decoder::default(), text, more, guard: Guard::default(), error: None }
     }
 
     /// Fills the memory as far as text comes; less only at the end or where the text is wrong.
@@ -96,16 +108,19 @@ impl TextFile {
                     filled += written;
                     bytes::Buf::advance(&mut self.text, read);
                 }
-                Err(error) => self.error = Some(error),
+                Err(error) => self.error = Some(error.into()),
             }
             if filled < bytes.len() && self.error.is_none() {
                 if let Some(text) = self.more.as_mut().and_then(mpsc::Receiver::blocking_recv) {
                     self.text = text;
                 } else {
-                    self.error = self.decoder.finish().err();
+                    self.error = self.decoder.finish().err().map(TextError::from);
                     break;
                 }
             }
+        }
+        if let Err(error) = self.guard.feed(&bytes[..filled]) {
+            self.error = Some(error.into());
         }
         filled
     }
@@ -160,17 +175,18 @@ fn is_malformed(py: Python<'_>, error: &PyErr) -> bool {
 /// Reads the value of a text that is there.
 ///
 /// # Errors
-/// What `malformed` makes where the text is not base64 of a whole pickle; else what unpickling raises.
+/// What `malformed` makes where the text is not base64 of a whole pickle, `raised` of what unpickling raises.
 pub(super) fn load_base64<'py>(
     py: Python<'py>,
     text: Bytes,
     malformed: &dyn Fn(&str) -> PyErr,
+    raised: &dyn Fn(&PyErr) -> PyErr,
 ) -> PyResult<Bound<'py, PyAny>> {
     buffer::release_waiting(py);
     match unpickle(py, TextFile::new(text, None)) {
         Unpickled::Value(value) => Ok(value.into_bound(py)),
         Unpickled::Malformed(reason) => Err(malformed(&reason)),
-        Unpickled::Raised(error) => Err(error),
+        Unpickled::Raised(error) => Err(raised(&error)),
     }
 }
 
@@ -249,18 +265,7 @@ fn read_state(rest: Bytes) -> Result<JobState, RunpodError> {
     let is_bare = serde_json::from_slice::<Kind>(&rest)
         .is_ok_and(|kind| kind.status.is_none() && kind.success.is_some());
     if is_bare {
-        return Ok(JobState {
-            id: String::new(),
-            status: Status::Completed,
-            delay_ms: None,
-            execution_ms: None,
-            worker: None,
-            output: Output::Json(rest.clone()),
-            error: None,
-            retries: None,
-            request_id: None,
-            raw: rest,
-        });
+        return Ok(bare(rest));
     }
     crate::runpod::answer::state(rest, None)
 }

@@ -120,6 +120,33 @@ pub(crate) fn state(body: Bytes, known: Option<&str>) -> Result<JobState, Runpod
     })
 }
 
+/// Returns the job's ID where the beginning of an answer has it.
+pub(super) fn id_within(beginning: &[u8]) -> Option<String> {
+    struct Object<'a>(&'a mut Option<String>);
+    impl<'de> Visitor<'de> for Object<'_> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+                if key == "id" {
+                    *self.0 = map.next_value::<Text<'_>>()?.0.map(Cow::into_owned);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut found = None;
+    // It ends somewhere in the middle.
+    let _ = serde_json::Deserializer::from_slice(beginning).deserialize_map(Object(&mut found));
+    found.filter(|id| !id.is_empty())
+}
+
 /// Reads an answer of `/stream`: the state, and the items' JSON texts.
 ///
 /// # Errors
@@ -153,6 +180,12 @@ pub(crate) fn malformed(body: &[u8], why: &str) -> RunpodError {
     let what = if short.is_empty() { "an empty answer".to_owned() } else { format!("`{short}`") };
     let mut error =
         RunpodError::new(ErrorKind::Malformed, format!("Runpod's answer cannot be read: {why}: {what}"));
+    if text.trim_start().starts_with('<') {
+        error.hint = Some(
+            "the answer is a page, not Runpod's API: check RUNPOD_ENDPOINT_BASE_URL, and proxies on the way"
+                .to_owned(),
+        );
+    }
     error.exchange.body = Some(text);
     error
 }
@@ -188,6 +221,20 @@ mod tests {
         assert!(state.raw.as_ptr_range().contains(&output.as_ptr()) && state.error.is_none());
         let state = read(r#"{"id":"j","status":"COMPLETED","output":null}"#).expect("read");
         assert!(matches!(state.output, Output::Json(text) if &text[..] == b"null"));
+    }
+
+    #[test]
+    fn id_is_found_before_the_answer_is_whole() {
+        for (text, id) in [
+            (r#"{"delayTime":1,"id":"j1","output":{"id":"no"#, Some("j1")),
+            (r#"{"output":{"id":"no"},"id":"j1","#, Some("j1")),
+            (r#"{"output":{"id":"no""#, None),
+            (r#"{"id":"j"#, None),
+            (r#"{"id":7,"#, None),
+            ("<html>", None),
+        ] {
+            assert_eq!(id_within(text.as_bytes()).as_deref(), id, "{text}");
+        }
     }
 
     #[test]

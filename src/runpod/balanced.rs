@@ -15,6 +15,7 @@ use super::error::{ErrorKind, RunpodError};
 use super::exchange::{address, check_form, headers, too_long};
 use super::job::EndpointRef;
 use super::jobs::check_size;
+use super::parcel::Parcel;
 use super::refusal::{broken, refusal, unanswered};
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
 use crate::wire::limits::{self, Route};
@@ -22,9 +23,9 @@ use crate::wire::payload::Payload;
 
 /// What a request may take where nothing is said: two minutes until a worker is there, five and a
 /// half to answer.
-const WHOLE: Duration = Duration::from_mins(8);
+pub(super) const WHOLE: Duration = Duration::from_mins(8);
 /// Names the worker that answered; what Runpod itself answers has none.
-const WORKER: HeaderName = HeaderName::from_static("x-runpod-worker-id");
+pub(super) const WORKER: HeaderName = HeaderName::from_static("x-runpod-worker-id");
 
 /// A request to a load-balanced endpoint.
 #[derive(Debug, Clone)]
@@ -72,10 +73,10 @@ impl HttpAnswer {
     /// Returns the error that the status stands for.
     ///
     /// # Errors
-    /// By [`ErrorKind`], where the status is not below 400.
+    /// By [`ErrorKind`], where the status is not below 300: redirects are not followed.
     pub fn check(&self) -> Result<(), RunpodError> {
         let status = reqwest::StatusCode::from_u16(self.status).unwrap_or_default();
-        if self.status < 400 {
+        if self.status < 300 {
             return Ok(());
         }
         let mut headers = HeaderMap::new();
@@ -93,6 +94,9 @@ impl HttpAnswer {
         if is_application && error.kind == ErrorKind::Authentication {
             error.message =
                 error.message.replace("Runpod does not accept the API key", "the application refused");
+        }
+        if is_application && (300..400).contains(&self.status) {
+            error.message = error.message.replacen("Runpod", "the application", 1);
         }
         if is_application {
             error.hint = None;
@@ -119,11 +123,13 @@ impl Client {
             .map_err(|error| error.at_endpoint(request.endpoint.name()))?;
         let policy = if method.is_idempotent() { Repeat::Always } else { Repeat::IfNotBegun };
         let deadline = Deadline::after(Some(request.timeout.unwrap_or(WHOLE)));
+        let parcel = Parcel::new(&request.body);
+        let _at_end = parcel.given_up_at_end();
         let last = Mutex::new(None);
         let keep = |answer| *last.lock().unwrap_or_else(PoisonError::into_inner) = answer;
         let answered = repeat(policy, &self.shared.timing, deadline, || async {
             keep(None);
-            let answer = self.send_balanced(request, &method, deadline).await?;
+            let answer = self.send_balanced(request, &parcel, &method, deadline).await?;
             match trouble_of(&answer) {
                 Some(trouble) => {
                     keep(Some(answer));
@@ -148,6 +154,7 @@ impl Client {
     async fn send_balanced(
         &self,
         request: &BalancedRequest,
+        parcel: &Parcel,
         method: &Method,
         deadline: Deadline,
     ) -> Result<HttpAnswer, Trouble> {
@@ -160,11 +167,11 @@ impl Client {
             sending = sending.header("Host", host);
         }
         let given = headers(&request.headers).map_err(wrong)?;
-        if !request.body.is_empty() {
+        if let Some(body) = parcel.body().filter(|_| !request.body.is_empty()) {
             if !given.contains_key("content-type") {
                 sending = sending.header("Content-Type", "application/json");
             }
-            sending = sending.body(reqwest::Body::wrap(request.body.body()));
+            sending = sending.body(reqwest::Body::wrap(body));
         }
         let exchange = async {
             let mut response = send(sending.headers(given)).await.map_err(|error| unanswered(&error))?;
@@ -231,15 +238,18 @@ fn trouble_of(answer: &HttpAnswer) -> Option<Trouble> {
     if answer.header(WORKER.as_str()).is_some() {
         return None;
     }
-    let trouble = answer.check().err().map(|error| (error, answer.status));
-    let (error, status) = trouble?;
-    let reach = match status {
-        429 => Reach::Refused,
-        503 if error.exchange.retry_after.is_some() => Reach::Refused,
+    let (error, status) = answer.check().err().map(|error| (error, answer.status))?;
+    Some(Trouble::new(reach_of(status, &error)?, error))
+}
+
+/// How far a request came that Runpod itself answered with an error; `None` where that is its answer.
+pub(super) fn reach_of(status: u16, error: &RunpodError) -> Option<Reach> {
+    match status {
+        429 => Some(Reach::Refused),
+        503 if error.exchange.retry_after.is_some() => Some(Reach::Refused),
         // It waited two minutes for a worker that was ready.
-        400 if error.message.contains("no workers available") => Reach::Refused,
-        502..=504 | 520 | 522 | 524 => Reach::Unsure,
-        _ => return None,
-    };
-    Some(Trouble::new(reach, error))
+        400 if error.message.contains("no workers available") => Some(Reach::Refused),
+        502..=504 | 520 | 522 | 524 => Some(Reach::Unsure),
+        _ => None,
+    }
 }

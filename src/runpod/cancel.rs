@@ -137,20 +137,25 @@ async fn submit(
 ) {
     let about =
         About { endpoint: &endpoint, options: &options, deadline: Deadline::after(None), repeats: deadline };
+    let wanted = |job: String, is_over: bool| Wanted {
+        client: client.clone(),
+        endpoint: endpoint.clone(),
+        job,
+        runtime: Handle::current(),
+        is_over,
+        _care: client.shared.care.token(),
+    };
+    let wait = client.shared.timing.cancellable_wait;
     let submitted = tokio::select! {
         biased;
-        submitted = client.submit_first(&about, &parcel, client.shared.timing.cancellable_wait) => submitted,
-        () = parcel.taken_back(reply.closed()) => return,
+        submitted = client.submit_first(&about, &parcel, wait) => submitted,
+        accepted = parcel.taken_back(reply.closed()) => {
+            drop(accepted.map(|job| wanted(job, false)));
+            return;
+        }
     };
     let submitted = submitted.map(|state| {
-        let wanted = Wanted {
-            client: client.clone(),
-            endpoint: endpoint.clone(),
-            job: state.id.clone(),
-            runtime: Handle::current(),
-            is_over: state.status.is_terminal(),
-            _care: client.shared.care.token(),
-        };
+        let wanted = wanted(state.id.clone(), state.status.is_terminal());
         (state, wanted)
     });
     drop(parcel);

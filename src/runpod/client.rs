@@ -32,6 +32,8 @@ const PONG: Duration = Duration::from_secs(20);
 const STREAM_WINDOW: u32 = 4 << 20;
 /// Variables by which other Python clients are told of certificates.
 const BUNDLES: [&str; 2] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+/// How many endpoints are remembered before idle ones are forgotten.
+const ENDPOINTS: usize = 256;
 /// Requests that are held open until a job ends: an HTTP/2 connection carries about a hundred
 /// requests at once, and what waits must leave room for what is sent.
 const HELD: usize = 64;
@@ -99,6 +101,9 @@ impl Client {
             watched: Mutex::default(),
         };
         let client = Self { urls: Arc::new(urls), key, shared: Arc::new(shared) };
+        if let Some(key) = &client.key {
+            key.check()?;
+        }
         for url in [&client.urls.endpoints, &client.urls.api] {
             client.check_key(&parse(url)?)?;
         }
@@ -163,6 +168,10 @@ impl Client {
         let mut all = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watched) = all.get(endpoint) {
             return Arc::clone(watched);
+        }
+        if all.len() >= ENDPOINTS {
+            // A process may call endpoints that come and go.
+            all.retain(|_, watched| Arc::strong_count(watched) > 1 || !watched.is_idle());
         }
         let watched = Arc::new(Watched::default());
         all.insert(endpoint.clone(), Arc::clone(&watched));

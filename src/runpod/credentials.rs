@@ -59,6 +59,24 @@ impl ApiKey {
         &self.text
     }
 
+    /// Says why it cannot be sent, where it has what no header can hold.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Authentication`] names the place that it comes from, not the key.
+    pub fn check(&self) -> Result<(), RunpodError> {
+        if self.text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            return Ok(());
+        }
+        let what = if self.text.contains(['\n', '\r']) { "a line break" } else { "a letter" };
+        let message = format!("the API key from {} has {what} in it that no key has", self.origin);
+        Err(RunpodError::new(ErrorKind::Authentication, message)
+            .with_hint("copy it again, or run `flash login`"))
+    }
+
+    fn is_quoted(&self) -> bool {
+        ['"', '\''].iter().any(|quote| self.text.starts_with(*quote) && self.text.ends_with(*quote))
+    }
+
     /// Returns where it was found.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -138,6 +156,9 @@ pub fn refused_hint(key: Option<&ApiKey>, is_forbidden: bool) -> String {
         return format!(
             "the key from {origin} may not do this: give it the permission in the console, or use another"
         );
+    }
+    if key.is_quoted() {
+        return format!("the key from {origin} was sent with the quotes around it: remove them there");
     }
     let way = match origin {
         Origin::Environment => "set it to a valid key, or unset it and run `flash login`",

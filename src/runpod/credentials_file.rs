@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use super::credentials::{ApiKey, credentials_file};
@@ -36,8 +37,11 @@ impl CredentialsFile {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn at(path: &Path) -> Result<Self, RunpodError> {
-        // A link to a file kept elsewhere stays a link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        // A link to a file kept elsewhere stays a link, also where that is not there yet.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| match fs::read_link(path) {
+            Ok(target) => path.parent().unwrap_or(Path::new(".")).join(target),
+            Err(_) => path.to_path_buf(),
+        });
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -52,6 +56,19 @@ impl CredentialsFile {
             return Err(refuse(&path, "has a `default` that is no table"));
         }
         Ok(Self { path, document, has_crlf: text.contains("\r\n") })
+    }
+
+    /// Finds out whether it can be written, before anybody makes a key for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] where it cannot.
+    pub fn check_writable(&self) -> Result<(), RunpodError> {
+        let mut folders = self.path.ancestors().skip(1);
+        let folder = folders.find(|folder| folder.exists()).unwrap_or(Path::new("."));
+        // Nothing is made that a login without an end would leave.
+        tempfile_in(folder)
+            .map(drop)
+            .map_err(|error| refuse(&self.path, &format!("cannot be written: {error}")))
     }
 
     /// Returns where it is.
@@ -96,13 +113,17 @@ impl CredentialsFile {
     fn write(&self, text: &str) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         make_private(folder)?;
-        // A temporary file is its owner's alone from the start.
-        let mut file = tempfile::Builder::new().prefix(".config.toml.").tempfile_in(folder)?;
+        let mut file = tempfile_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(&self.path).map_err(|error| error.error)?;
         Ok(())
     }
+}
+
+/// A file that is its owner's alone from the start.
+fn tempfile_in(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".config.toml.").tempfile_in(folder)
 }
 
 fn make_private(folder: &Path) -> io::Result<()> {

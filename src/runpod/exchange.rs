@@ -72,15 +72,9 @@ impl Client {
         let work = async {
             let response = send(request).await.map_err(|error| unanswered(&error))?;
             if !response.status().is_success() {
-                return Err(self.refused(ask, response).await);
+                return Err(self.refused(ask.job.is_some(), response).await);
             }
-            let request_id = request_id(response.headers());
-            let most = check_form(&response).map_err(|mut error| {
-                error.exchange.request_id.clone_from(&request_id);
-                Trouble::new(Reach::Unsure, error)
-            })?;
-            let (body, rest) = self.begin(response).await?;
-            Ok(Answer { request_id, body, rest, most, deadline: ask.deadline, silence: timing.silence })
+            self.read(response, ask.deadline).await
         };
         let done = match ask.deadline.keep(timeout_at(limit, work)).await {
             Ok(Ok(done)) => done.map_err(about),
@@ -97,6 +91,17 @@ impl Client {
             parcel.reopen();
         }
         done
+    }
+
+    /// Reads the answer to a request, of a long one the beginning.
+    pub(super) async fn read(&self, response: Response, deadline: Deadline) -> Result<Answer, Trouble> {
+        let request_id = request_id(response.headers());
+        let most = check_form(&response).map_err(|mut error| {
+            error.exchange.request_id.clone_from(&request_id);
+            Trouble::new(Reach::Unsure, error)
+        })?;
+        let (body, rest) = self.begin(response).await?;
+        Ok(Answer { request_id, body, rest, most, deadline, silence: self.shared.timing.silence })
     }
 
     fn base(&self, endpoint: &EndpointRef) -> String {
@@ -137,7 +142,8 @@ impl Client {
         Ok((read.freeze(), None))
     }
 
-    async fn refused(&self, ask: &Ask<'_>, mut response: Response) -> Trouble {
+    /// Understands an answer that is no success.
+    pub(super) async fn refused(&self, is_about_job: bool, mut response: Response) -> Trouble {
         let status = response.status();
         let mut read = BytesMut::new();
         // What broke off explains as much as it can.
@@ -147,7 +153,7 @@ impl Client {
         }
         read.truncate(KEPT);
         let key = self.key.as_ref().map(ApiKey::reveal);
-        refusal(status, response.headers(), &read, ask.job.is_some(), key)
+        refusal(status, response.headers(), &read, is_about_job, key)
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use reqwest::Method;
 use tokio::time::Instant;
 
+use super::answer::id_within;
 pub(crate) use super::answer::state;
 use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
@@ -44,7 +45,9 @@ impl Client {
         options: &CallOptions,
     ) -> Result<JobState, RunpodError> {
         let about = About::new(endpoint, options);
-        self.submit(&about, &checked(endpoint, payload, Route::Run)?, "run", Duration::ZERO).await
+        let parcel = checked(endpoint, payload, Route::Run)?;
+        let _at_end = parcel.given_up_at_end();
+        self.submit(&about, &parcel, "run", Duration::ZERO).await
     }
 
     /// Submits a job by `/runsync` and returns its state when it has ended, or Runpod ends the wait:
@@ -62,7 +65,9 @@ impl Client {
         let about = About::new(endpoint, options);
         let path = wait.map_or_else(|| "runsync".to_owned(), sync_path);
         let held = wait.unwrap_or(Duration::from_secs(90)).clamp(LEAST_WAIT, Duration::from_mins(5));
-        self.submit(&about, &checked(endpoint, payload, Route::RunSync)?, &path, held).await
+        let parcel = checked(endpoint, payload, Route::RunSync)?;
+        let _at_end = parcel.given_up_at_end();
+        self.submit(&about, &parcel, &path, held).await
     }
 
     /// Submits a job and waits for its end: the one way for calls of functions.
@@ -84,7 +89,9 @@ impl Client {
         if options.cancel_when_dropped {
             return self.call_with_care(&about, parcel, begun).await;
         }
+        let at_end = parcel.given_up_at_end();
         let state = self.submit_first(&about, &parcel, self.shared.timing.first_wait).await?;
+        drop(at_end);
         if state.status.is_terminal() {
             return Ok(state);
         }
@@ -303,6 +310,9 @@ impl Client {
         let answer = self.answer(about, method, path, job, parcel, held).await?;
         let request_id = answer.request_id.clone();
         let read = if let (Some(large), Some(_)) = (&about.options.large, &answer.rest) {
+            if let (Some(parcel), Some(id)) = (parcel, id_within(&answer.body)) {
+                parcel.accepted_as(id);
+            }
             about.deadline.keep(large.read(answer.pieces())).await
         } else {
             Ok(state(answer.whole().await?, job))
@@ -366,7 +376,10 @@ fn checked(endpoint: &EndpointRef, payload: &Payload, route: Route) -> Result<Pa
 }
 
 /// Checks a body before anything is sent.
-pub(super) fn check_size(payload: &Payload, route: Route) -> Result<(), RunpodError> {
+///
+/// # Errors
+/// [`ErrorKind::PayloadTooLarge`] where it is over the route's limit, [`ErrorKind::Configuration`] where the setting is no number.
+pub fn check_size(payload: &Payload, route: Route) -> Result<(), RunpodError> {
     limits::check(payload, route).map_err(|error| {
         let kind = match error {
             LimitError::Setting { .. } => ErrorKind::Configuration,

@@ -82,7 +82,11 @@ pub async fn wait(client: &Client, request: &LoginRequest, timeout: Duration) ->
             Ok(Some(key)) => return Ok(key),
             Ok(None) => {}
             // Who approves in a browser should not have to again because of one bad minute.
-            Err(error) if matches!(error.kind, ErrorKind::Connection | ErrorKind::Unavailable) => {}
+            Err(error)
+                if matches!(
+                    error.kind,
+                    ErrorKind::Connection | ErrorKind::Unavailable | ErrorKind::RateLimited
+                ) => {}
             Err(error) => return Err(error),
         }
         if Instant::now() + INTERVAL > deadline {

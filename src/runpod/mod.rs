@@ -15,6 +15,7 @@ pub mod credentials_file;
 mod dial;
 pub mod error;
 mod exchange;
+pub(crate) mod execute;
 mod failure;
 pub mod job;
 pub mod jobs;

@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 
 use crate::wire::payload::{Payload, PayloadBody};
 
+/// Bytes that are given to the connection at once: what it has is not taken back.
+const PIECE: usize = 128 * 1024;
+
 /// What is to be sent, for all attempts. Clones are the same parcel.
 #[derive(Clone)]
 pub(super) struct Parcel {
@@ -23,13 +26,22 @@ pub(super) struct Parcel {
 
 struct Shared {
     state: Mutex<State>,
-    reopened: Notify,
+    /// Told where nobody has to be waited for any more.
+    settled: Notify,
 }
 
 struct State {
     /// Released when nobody wants the call any more.
     payload: Option<Payload>,
+    /// The attempt that is on its way. Not in the connection's hands, which may keep what it has
+    /// for as long as the other end does not read.
+    body: Option<PayloadBody>,
+    /// What is left of a piece of it.
+    piece: Bytes,
+    attempt: u32,
     progress: Progress,
+    /// The job that was made of it, before all of the answer is there.
+    job: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,11 +56,16 @@ enum Progress {
 
 impl Parcel {
     pub(super) fn new(payload: &Payload) -> Self {
-        let state = State { payload: Some(payload.clone()), progress: Progress::Open };
-        Self {
-            shared: Arc::new(Shared { state: Mutex::new(state), reopened: Notify::new() }),
-            length: payload.len(),
-        }
+        let state = State {
+            payload: Some(payload.clone()),
+            body: None,
+            piece: Bytes::new(),
+            attempt: 0,
+            progress: Progress::Open,
+            job: None,
+        };
+        let shared = Shared { state: Mutex::new(state), settled: Notify::new() };
+        Self { shared: Arc::new(shared), length: payload.len() }
     }
 
     /// Returns the length of the body in bytes.
@@ -59,10 +76,11 @@ impl Parcel {
     /// Returns the body for another attempt; `None` once nobody wants the call any more.
     pub(super) fn body(&self) -> Option<ParcelBody> {
         let mut state = self.shared.lock();
-        let payload = state.payload.as_ref()?;
-        let body = payload.body();
+        state.body = Some(state.payload.as_ref()?.body());
+        state.piece = Bytes::new();
+        state.attempt += 1;
         state.progress = Progress::Open;
-        Some(ParcelBody { body, left: self.length, parcel: Arc::clone(&self.shared) })
+        Some(ParcelBody { attempt: state.attempt, left: self.length, parcel: Arc::clone(&self.shared) })
     }
 
     /// Takes note that the server has done nothing with what was sent.
@@ -71,7 +89,7 @@ impl Parcel {
         if state.progress == Progress::Sent {
             state.progress = Progress::Open;
             drop(state);
-            self.shared.reopened.notify_one();
+            self.shared.settled.notify_one();
         }
     }
 
@@ -80,17 +98,37 @@ impl Parcel {
     pub(super) fn give_up(&self) -> bool {
         let mut state = self.shared.lock();
         state.payload = None;
+        state.body = None;
+        state.piece = Bytes::new();
         if state.progress == Progress::Open {
             state.progress = Progress::TakenBack;
         }
         state.progress == Progress::TakenBack
     }
 
-    /// Ends when nobody wants the call any more, as `unwanted` tells, and nothing was accepted.
-    pub(super) async fn taken_back(&self, unwanted: impl Future<Output = ()>) {
+    /// Gives the parcel up when the guard is dropped: the call has ended, or nobody wants it.
+    pub(super) fn given_up_at_end(&self) -> GivenUp {
+        GivenUp(self.clone())
+    }
+
+    /// Takes note of the job that a long answer is about, while it arrives.
+    pub(super) fn accepted_as(&self, job: String) {
+        self.shared.lock().job = Some(job);
+        self.shared.settled.notify_one();
+    }
+
+    /// Ends when nobody wants the call any more, as `unwanted` tells, and its answer has not to be
+    /// read: nothing was accepted, or the job's ID is known.
+    pub(super) async fn taken_back(&self, unwanted: impl Future<Output = ()>) -> Option<String> {
         unwanted.await;
-        while !self.give_up() {
-            self.shared.reopened.notified().await;
+        loop {
+            if self.give_up() {
+                return None;
+            }
+            if let Some(job) = self.shared.lock().job.clone() {
+                return Some(job);
+            }
+            self.shared.settled.notified().await;
         }
     }
 }
@@ -101,9 +139,18 @@ impl Shared {
     }
 }
 
+/// Releases a parcel's memory when it is dropped.
+pub(super) struct GivenUp(Parcel);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
+}
+
 /// The body of one attempt.
 pub(super) struct ParcelBody {
-    body: PayloadBody,
+    attempt: u32,
     left: u64,
     parcel: Arc<Shared>,
 }
@@ -113,21 +160,6 @@ pub(super) struct ParcelBody {
 #[error("the call was given up while it was sent")]
 pub(super) struct TakenBack;
 
-impl ParcelBody {
-    /// Says whether a piece may be given to the connection.
-    fn may_send(&mut self, length: u64) -> bool {
-        let mut state = self.parcel.lock();
-        self.left = self.left.saturating_sub(length);
-        if state.progress == Progress::TakenBack {
-            return false;
-        }
-        if self.left == 0 {
-            state.progress = Progress::Sent;
-        }
-        true
-    }
-}
-
 impl Body for ParcelBody {
     type Data = Bytes;
     type Error = TakenBack;
@@ -136,18 +168,35 @@ impl Body for ParcelBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TakenBack>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else { return Poll::Pending };
-        let Some(Ok(frame)) = frame else { return Poll::Ready(None) };
-        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-        Poll::Ready(Some(if self.may_send(length) { Ok(frame) } else { Err(TakenBack) }))
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let parcel = Arc::clone(&self.parcel);
+        let mut guard = parcel.lock();
+        let state = &mut *guard;
+        let Some(body) = state.body.as_mut().filter(|_| state.attempt == self.attempt) else {
+            return Poll::Ready(Some(Err(TakenBack)));
+        };
+        if state.piece.is_empty() {
+            let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else { return Poll::Pending };
+            let Some(Ok(frame)) = frame else { return Poll::Ready(None) };
+            state.piece = frame.into_data().unwrap_or_default();
+        }
+        let piece = state.piece.split_to(state.piece.len().min(PIECE));
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        if self.left == 0 {
+            state.progress = Progress::Sent;
+            state.body = None;
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        SizeHint::with_exact(self.left)
     }
 }
 
@@ -186,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn large_piece_is_given_bit_by_bit() {
+        let text: Bytes = (0..300_000_u32).map(|number| number.to_le_bytes()[1]).collect();
+        let parcel = Parcel::new(&Payload::json(text.clone()));
+        let mut body = parcel.body().expect("wanted");
+        let mut all = Vec::new();
+        while let Some(piece) = next(&mut body) {
+            let piece = piece.expect("given");
+            assert!(piece.len() <= PIECE);
+            all.extend_from_slice(&piece);
+            assert_eq!(body.size_hint().exact(), Some((text.len() - all.len()) as u64));
+        }
+        assert!(all == text && body.is_end_stream());
+    }
+
+    #[test]
     fn body_that_was_given_is_not_taken_back_until_the_server_says_that_it_did_nothing() {
         let parcel = parcel();
         let mut body = parcel.body().expect("wanted");
@@ -195,6 +259,19 @@ mod tests {
         let mut waiting = Box::pin(parcel.taken_back(std::future::ready(())));
         assert!(waiting.as_mut().now_or_never().is_none());
         parcel.reopen();
-        assert!(waiting.now_or_never().is_some());
+        assert_eq!(waiting.now_or_never().expect("settled"), None);
+    }
+
+    #[test]
+    fn answer_is_not_waited_for_once_the_job_is_known() {
+        let parcel = parcel();
+        let mut body = parcel.body().expect("wanted");
+        while let Some(piece) = next(&mut body) {
+            piece.expect("given");
+        }
+        let mut waiting = Box::pin(parcel.taken_back(std::future::ready(())));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        parcel.accepted_as("j1".to_owned());
+        assert_eq!(waiting.now_or_never().expect("settled").as_deref(), Some("j1"));
     }
 }

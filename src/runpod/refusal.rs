@@ -174,6 +174,13 @@ pub(super) fn refusal(
             Some("run `flash login`, or set RUNPOD_API_KEY to a key that may use this endpoint".to_owned())
         }
         ErrorKind::Malformed => Some("check RUNPOD_ENDPOINT_BASE_URL".to_owned()),
+        ErrorKind::RateLimited => Some(
+            "make fewer calls at once, or give them a longer timeout: they are repeated until then"
+                .to_owned(),
+        ),
+        ErrorKind::PayloadTooLarge => {
+            Some("put large data into S3 or onto a network volume, and pass its URL or path".to_owned())
+        }
         ErrorKind::NotFound => Some("check the endpoint's ID, and that it has not been deleted".to_owned()),
         ErrorKind::Unavailable if is_page => Some(
             "the answer is a page, not Runpod's API: a proxy or gateway on the way may have made it"

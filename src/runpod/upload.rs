@@ -92,8 +92,9 @@ pub(super) async fn put(
             Ok(answer) if answer.status().is_success() => return Ok(()),
             Ok(answer) => {
                 let status = answer.status();
-                let kind =
-                    if status.is_server_error() { ErrorKind::Unavailable } else { ErrorKind::InvalidRequest };
+                // Stores ask to come back by 408 and 429 as well.
+                let is_busy = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
+                let kind = if is_busy { ErrorKind::Unavailable } else { ErrorKind::InvalidRequest };
                 let mut error = fail(kind, format!("{host} answered {}", status.as_u16()));
                 error.exchange.status = Some(status.as_u16());
                 if status.as_u16() == 403 {
@@ -106,7 +107,8 @@ pub(super) async fn put(
         if attempt == ATTEMPTS || !matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Connection) {
             return Err(error);
         }
-        sleep(Duration::from_secs(2_u64.pow(attempt)).mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+        let pause = 8 * client.shared.timing.backoff * 2_u32.pow(attempt - 1);
+        sleep(pause.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
     }
 }
 

@@ -49,6 +49,11 @@ impl Urls {
         })
     }
 
+    /// Whether jobs go to this machine.
+    pub fn is_here(&self) -> bool {
+        Url::parse(&self.endpoints).is_ok_and(|url| url.scheme() == "http" && is_loopback(&url))
+    }
+
     /// Returns the host of a load-balanced endpoint, `flash` for those of deployed apps.
     ///
     /// # Errors
@@ -104,6 +109,30 @@ fn parse(name: &str, value: &str, default: &str) -> Result<String, RunpodError> 
     Ok(value.to_owned())
 }
 
+/// Returns the proxy that requests to a URL go through, as errors may show it: without what opens it.
+pub(super) fn proxy_of(url: &Url) -> Option<String> {
+    if is_loopback(url) {
+        return None;
+    }
+    let name = if url.scheme() == "https" { "HTTPS_PROXY" } else { "HTTP_PROXY" };
+    let names = [name.to_lowercase(), name.to_owned(), "all_proxy".to_owned(), "ALL_PROXY".to_owned()];
+    let value = names.iter().filter_map(|name| env::var(name).ok()).find(|value| !value.trim().is_empty())?;
+    let excepted = env::var("no_proxy").or_else(|_| env::var("NO_PROXY")).unwrap_or_default();
+    let host = url.host_str().unwrap_or_default();
+    let is_excepted = |rule: &str| {
+        let rule = rule.trim().trim_start_matches('.');
+        rule == "*" || !rule.is_empty() && (host == rule || host.ends_with(&format!(".{rule}")))
+    };
+    if excepted.split(',').any(is_excepted) {
+        return None;
+    }
+    let value = value.trim();
+    let proxy = Url::parse(value).ok().filter(Url::has_host);
+    let proxy = proxy.or_else(|| Url::parse(&format!("http://{value}")).ok())?;
+    let port = proxy.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}://{}{port}", proxy.scheme(), proxy.host_str()?))
+}
+
 /// Returns the nearest `.env` and the variables of URLs that it sets, where it does: whoever wrote it
 /// decides where the key goes.
 pub fn set_by_dotenv() -> Option<(PathBuf, Vec<String>)> {
@@ -143,6 +172,15 @@ mod tests {
     fn balanced_host_is_below_the_data_plane_and_plain_http_keeps_the_address() {
         let cloud = urls("https://api.runpod.ai/v2").balanced("ep1").expect("a URL");
         assert_eq!(cloud, BalancedHost { base: "https://ep1.api.runpod.ai".to_owned(), host: None });
+        for (address, is_here) in [
+            ("http://127.0.0.1:8890/v2", true),
+            ("http://[::1]:8890/v2", true),
+            ("http://api.localhost:8890/v2", true),
+            ("https://localhost:8890/v2", false),
+            ("https://api.runpod.ai/v2", false),
+        ] {
+            assert_eq!(urls(address).is_here(), is_here, "{address}");
+        }
         let here = urls("http://localhost:8890/v2").balanced("ep1").expect("a URL");
         assert_eq!(here.base, "http://localhost:8890");
         assert_eq!(here.host.as_deref(), Some("ep1.api.localhost"));

@@ -18,6 +18,9 @@ const CANCELLING: usize = 20;
 const REMEMBERED: usize = 1024;
 const MOST_REMEMBERED: usize = 8 * REMEMBERED;
 
+/// How long it may matter when a job was submitted.
+const YOUNG: Duration = Duration::from_mins(1);
+
 /// A job that somebody waits for.
 pub(super) struct Watch {
     pub(super) job: String,
@@ -88,7 +91,7 @@ impl Watched {
         let now = Instant::now();
         let mut state = self.lock();
         if state.submitted.len() >= state.forget_from.max(REMEMBERED) {
-            state.submitted.retain(|_, when| now.duration_since(*when) < Duration::from_mins(1));
+            state.submitted.retain(|_, when| now.duration_since(*when) < YOUNG);
             if state.submitted.len() >= MOST_REMEMBERED {
                 state.submitted.clear();
             }
@@ -101,6 +104,13 @@ impl Watched {
     /// Returns when a job was submitted, if that was lately.
     pub(super) fn submitted(&self, job: &str) -> Option<Instant> {
         self.lock().submitted.get(job).copied()
+    }
+
+    /// Whether nothing is waited for, cancelled or young.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        let is_at_rest = !state.is_watching && !state.is_cancelling && state.unwanted.is_empty();
+        is_at_rest && state.submitted.values().all(|when| when.elapsed() > YOUNG)
     }
 
     /// Whether a job was submitted so lately.

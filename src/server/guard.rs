@@ -30,6 +30,12 @@ const COOKIE: &str = "flash_token";
 impl Guard {
     /// Refuses a request that must not be served.
     pub fn check(&self, parts: &Parts) -> Result<(), Box<Response<Body>>> {
+        self.check_source(parts)?;
+        self.check_token(parts)
+    }
+
+    /// Refuses a request by where it goes and where it comes from, whatever token it has.
+    pub fn check_source(&self, parts: &Parts) -> Result<(), Box<Response<Body>>> {
         let hosts = parts.headers.get_all(header::HOST).iter().count();
         let needs_host = parts.version == Version::HTTP_11 && parts.uri.authority().is_none();
         if hosts > 1 || needs_host && hosts == 0 {
@@ -65,7 +71,7 @@ impl Guard {
                 "requests from other sites are not accepted",
             )));
         }
-        self.check_token(parts)
+        Ok(())
     }
 
     /// The cookie to set when a browser came with `?token=`, so that its next requests carry it.

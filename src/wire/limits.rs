@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::payload::Payload;
+use super::payload::{Part, Payload};
 
 /// The setting's name.
 pub const VARIABLE: &str = "FLASH_PAYLOAD_LIMIT_MB";
@@ -52,7 +52,7 @@ pub enum LimitError {
         value: String,
     },
     /// The body is over the limit; nothing was sent.
-    #[error("{}", describe(*.size, *.limit, *.route, sizes))]
+    #[error("{}", describe(*.size, *.limit, *.route, sizes, *.is_encoded))]
     TooLarge {
         /// Bytes of the body.
         size: u64,
@@ -62,6 +62,8 @@ pub enum LimitError {
         route: Route,
         /// What each argument adds: name and bytes.
         sizes: Vec<(String, u64)>,
+        /// Whether they are base64 there, and not JSON.
+        is_encoded: bool,
     },
 }
 
@@ -138,7 +140,8 @@ impl Limits {
         let size = payload.len();
         match self.of(route) {
             Some(limit) if size > limit => {
-                Err(LimitError::TooLarge { size, limit, route, sizes: payload.sizes().to_vec() })
+                let is_encoded = payload.parts().iter().any(|part| matches!(part, Part::Base64(_)));
+                Err(LimitError::TooLarge { size, limit, route, sizes: payload.sizes().to_vec(), is_encoded })
             }
             _ => Ok(()),
         }
@@ -153,14 +156,18 @@ pub fn check(payload: &Payload, route: Route) -> Result<(), LimitError> {
     Limits::from_environment()?.check(payload, route)
 }
 
-fn describe(size: u64, limit: u64, route: Route, sizes: &[(String, u64)]) -> String {
+fn describe(size: u64, limit: u64, route: Route, sizes: &[(String, u64)], is_encoded: bool) -> String {
     let mut text = format!("the call is {}, and {} takes {}", human(size), route.name(), human(limit));
     let mut largest: Vec<_> = sizes.iter().filter(|(_, bytes)| *bytes > 0).collect();
     largest.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     for (index, (name, encoded)) in largest.iter().enumerate() {
         let before = if index == 0 { ": " } else { ", " };
-        // Base64 makes four characters of three bytes.
-        _ = write!(text, "{before}`{name}` is {}, {} as base64", human(encoded / 4 * 3), human(*encoded));
+        if is_encoded {
+            // Base64 makes four characters of three bytes.
+            _ = write!(text, "{before}`{name}` is {}, {} as base64", human(encoded / 4 * 3), human(*encoded));
+        } else {
+            _ = write!(text, "{before}`{name}` is {}", human(*encoded));
+        }
     }
     text
 }
@@ -182,12 +189,14 @@ pub fn human(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn payload(bytes: usize) -> Payload {
         let text = vec![b' '; bytes];
         Payload::new(
-            vec![super::super::payload::Part::Text(text.into())],
+            vec![Part::Text(text.into())],
             vec![("seed".to_owned(), 24), ("image".to_owned(), bytes as u64 - 24)],
         )
     }
@@ -213,9 +222,17 @@ mod tests {
 
     #[test]
     fn message_names_each_argument_the_largest_first() {
-        let error = Limits::parse(Some("2")).unwrap().check(&payload(4 << 20), Route::RunSync).unwrap_err();
+        let limits = Limits::parse(Some("2")).unwrap();
+        let error = limits.check(&payload(4 << 20), Route::RunSync).unwrap_err();
         assert_eq!(
             error.to_string(),
+            "the call is 4.0 MB, and `/runsync` takes 2.0 MB: `image` is 4.0 MB, `seed` is 24 bytes"
+        );
+        let segments = vec![Bytes::from(vec![0; 3 << 20]).into()];
+        let sizes = vec![("seed".to_owned(), 24), ("image".to_owned(), 4 << 20)];
+        let encoded = Payload::new(vec![Part::Base64(segments)], sizes);
+        assert_eq!(
+            limits.check(&encoded, Route::RunSync).unwrap_err().to_string(),
             "the call is 4.0 MB, and `/runsync` takes 2.0 MB: `image` is 3.0 MB, 4.0 MB as base64, \
              `seed` is 18 bytes, 24 bytes as base64"
         );

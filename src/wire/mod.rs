@@ -13,6 +13,7 @@ pub mod job;
 pub mod limits;
 pub mod message;
 pub mod payload;
+pub mod pickle;
 
 pub use backend::{Backend, BoxFuture};
 pub use error::WireError;

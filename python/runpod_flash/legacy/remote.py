@@ -154,6 +154,10 @@ def create_remote_class(
 ) -> Any:
     """Return a class whose instances live on workers of a resource."""
     resource: Any = resource_config
+    if isinstance(resource, LoadBalancerSlsResource):
+        # It has no route: live, its calls go by `/execute`.
+        endpoint = _endpoint(resource, dependencies, system_dependencies, accelerate_downloads)
+        return _decorate.decorate(endpoint, cls)
     return remote(resource, dependencies, system_dependencies, accelerate_downloads, _internal=True)(cls)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from runpod_flash import _context
 
 from . import describe, encoding, loader, output, report
+from .functions import is_async
 from .report import RefusedError, failure
 from .validation import Inputs, choose_method, methods_of, parse_json
 
@@ -254,16 +255,7 @@ class Calls:
         if isinstance(error, asyncio.CancelledError) and call.is_cancelled:
             self.fail(call, cancelled())
         else:
-            self.fail(call, self.report_of(error))
-
-    def report_of(self, error: BaseException) -> dict[str, Any]:
-        """Return the report of what a call raised."""
-        if isinstance(error, RefusedError):
-            return error.report
-        found = report.raised(error)
-        if isinstance(error, SystemExit):
-            found["message"] = f"the function called sys.exit({error.code!r})"
-        return found
+            self.fail(call, report.of(error))
 
     def fail(self, call: Call, found: dict[str, Any]) -> None:
         """End a call with a report."""
@@ -374,15 +366,6 @@ class Calls:
             raise RefusedError(failure("not_found", "AttributeError", text))
         bound: Callable[..., Any] = method
         return bound
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Return whether a call belongs on the event loop."""
-    while isinstance(function, partial):
-        function = function.func
-    if not inspect.isroutine(function):
-        function = type(function).__call__
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def cancelled() -> dict[str, Any]:

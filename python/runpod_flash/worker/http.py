@@ -1,56 +1,19 @@
-"""Serves a load-balanced endpoint: one FastAPI app, run on the requests that the parent forwards.
-
-Parsing, coercion, 422s, streaming and uploads are FastAPI's own. What is ours: a body is read as
-JSON whatever its Content-Type says, sync functions run in threads whose output is known to be the
-request's, and an exception of user code is told with the user's frames.
-"""
+"""Serves a load-balanced endpoint: its routes, run on the requests that the parent forwards."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
-import json
 import sys
-import urllib.parse
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
-from fastapi.exceptions import FastAPIError
-from fastapi.params import Form
-from fastapi.routing import APIRoute
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-
-from . import bodies, encoding, loader, report
-from .report import RefusedError, innermost_user_frame
+from . import loader
+from .routes import Routes, current_result, scope_of
 
 if TYPE_CHECKING:
     from .calls import Call, Calls
-
-FORM = "application/x-www-form-urlencoded"
-
-
-class HandlerExitError(Exception):
-    """A handler raised what would end the event loop (``SystemExit``, ``KeyboardInterrupt``)."""
-
-
-class BodyRoute(APIRoute):
-    """A route whose body may be JSON under any Content-Type, or form fields without one."""
-
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        """Return FastAPI's handler, behind a look at the body where the route has one."""
-        handle = super().get_route_handler()
-        field = self.body_field
-        if field is None or isinstance(field.field_info, Form):
-            return handle
-
-        async def handle_body(request: Request) -> Response:
-            return await handle(await as_json(request))
-
-        return handle_body
 
 
 class HttpServer:
@@ -58,13 +21,11 @@ class HttpServer:
 
     def __init__(self, calls: Calls, program: loader.Program) -> None:
         self._calls = calls
-        self._program = program
         self._active: set[int] = set()
-        self._app = FastAPI(title=program.endpoint, docs_url=None, redoc_url=None, openapi_url=None)
-        self._app.router.route_class = BodyRoute
-        self._app.add_exception_handler(Exception, self._on_error)
+        routes = Routes(program.endpoint, self._run_sync)
+        self._app = routes.app
         for method, path, function in program.routes:
-            self._add(method, path, function)
+            routes.add(method, path, function)
         self._app.add_api_route("/ping", _ping, methods=["GET"], include_in_schema=False)
 
     def openapi(self) -> dict[str, Any] | None:
@@ -86,7 +47,7 @@ class HttpServer:
         body = bytes(call.buffers[0]) if call.buffers else b""
         call.buffers = []
         exchange = Exchange(self._calls, call, body)
-        current_exchange.set(exchange)
+        current_result.set([])
         try:
             await self._app(scope_of(head), exchange.receive, exchange.send)
             exchange.end()
@@ -97,38 +58,6 @@ class HttpServer:
             self._active.discard(call.id)
             self._calls.worker.check_finished()
 
-    def _add(self, method: str, path: str, function: Callable[..., Any]) -> None:
-        endpoint = bodies.endpoint(method, path, function, self._invoke)
-        summary, description = split_doc(function.__doc__)
-        add = partial(
-            self._app.add_api_route, path, endpoint, methods=[method], summary=summary, description=description
-        )
-        try:
-            add()
-        except FastAPIError:
-            # An annotation of the result that says nothing to pydantic.
-            add(response_model=None)
-
-    async def _invoke(self, function: Callable[..., Any], positional: list[Any], named: dict[str, Any]) -> Any:
-        from .calls import is_async
-
-        job = partial(function, *positional, **named)
-        try:
-            if is_async(function):
-                result = await job()
-            else:
-                result = await self._run_sync(job)
-                if inspect.isawaitable(result):
-                    result = await result
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise HandlerExitError from error
-        if not isinstance(result, Response):
-            exchange = current_exchange.get()
-            if exchange is not None:
-                exchange.result = result
-            encoding.refuse_not_finite(result)
-        return result
-
     async def _run_sync(self, job: Callable[[], Any]) -> Any:
         """Run a sync function in a thread, as FastAPI does: others are answered meanwhile."""
         run = partial(contextvars.copy_context().run, _outcome, job)
@@ -136,23 +65,6 @@ class HttpServer:
         if error is not None:
             raise error
         return result
-
-    async def _on_error(self, _request: Request, error: Exception) -> Response:
-        if isinstance(error, HandlerExitError) and error.__cause__ is not None:
-            found = self._calls.report_of(error.__cause__)
-        else:
-            found = self._calls.report_of(error)
-        if innermost_user_frame(error.__traceback__) is None:
-            found = _unencodable() or found
-        content = {
-            "detail": f"{found['error_type']}: {found['message']}",
-            "error_type": found["error_type"],
-            "error_message": found["message"],
-            "error_traceback": found["traceback"],
-        }
-        if found["hint"]:
-            content["hint"] = found["hint"]
-        return JSONResponse(report.clean(content), status_code=500)
 
 
 class Exchange:
@@ -162,8 +74,6 @@ class Exchange:
         self._calls = calls
         self._call = call
         self._body: bytes | None = body
-        #: What the handler returned, to say which part of it could not be encoded.
-        self.result: Any = None
         self._ended = asyncio.Event()
 
     async def receive(self) -> dict[str, Any]:
@@ -193,80 +103,6 @@ class Exchange:
         """End the answer; what runs in the background goes on."""
         self._ended.set()
         self._calls.finish(self._call, lambda: self._calls.link.answer(self._call.id, "http", []))
-
-
-#: The exchange that this context serves.
-current_exchange: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("flash_exchange", default=None)
-
-
-def scope_of(head: dict[str, Any]) -> dict[str, Any]:
-    """Return the ASGI scope of a request."""
-    path = head["root_path"] + head["path"]
-    host, _, port = (head["client"] or "").rpartition(":")
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": head["method"],
-        "scheme": "http",
-        "path": urllib.parse.unquote(path),
-        "raw_path": path.encode(),
-        "query_string": head["query"].encode(),
-        "root_path": head["root_path"],
-        "headers": [(name.encode("latin-1"), bytes(value)) for name, value in head["headers"]],
-        "client": (host.strip("[]"), int(port)) if host and port.isdigit() else None,
-        "server": None,
-        "state": {},
-    }
-
-
-async def as_json(request: Request) -> Request:
-    """Return the request with its body marked as JSON where it is JSON, or made JSON of a form."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == "application/json" or content_type.endswith("+json") or content_type.startswith("multipart/"):
-        return request
-    body = await request.body()
-    start = body.lstrip()[:1]
-    if start in (b"{", b"["):
-        return _with_body(request, body)
-    if content_type in ("", FORM):
-        try:
-            fields = urllib.parse.parse_qs(body.decode(), keep_blank_values=True, strict_parsing=True)
-        except ValueError:
-            fields = {}
-        if fields:
-            values = {name: found[0] if len(found) == 1 else found for name, found in fields.items()}
-            return _with_body(request, json.dumps(values).encode())
-    return _with_body(request, body) if body and content_type != "application/octet-stream" else request
-
-
-def _with_body(request: Request, body: bytes) -> Request:
-    kept = [
-        (name, value) for name, value in request.scope["headers"] if name not in (b"content-type", b"content-length")
-    ]
-    headers = [*kept, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    request.scope["headers"] = headers
-    changed = Request(request.scope, request.receive)
-    changed._body = body
-    return changed
-
-
-def split_doc(doc: str | None) -> tuple[str | None, str | None]:
-    """Return a docstring's first line and the rest."""
-    summary, _, description = inspect.cleandoc(doc or "").partition("\n")
-    return summary.strip() or None, description.strip() or None
-
-
-def _unencodable() -> dict[str, Any] | None:
-    """Return the report of a result that FastAPI's encoder refused."""
-    exchange = current_exchange.get()
-    if exchange is None:
-        return None
-    try:
-        encoding.to_json(exchange.result)
-    except RefusedError as refused:
-        return refused.report
-    return None
 
 
 def _outcome(job: Callable[[], Any]) -> tuple[Any, BaseException | None]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core import dump_text, load_text
 from . import encoding, output, report
-from .calls import is_async
+from .functions import is_async
 from .modules import Modules
 from .packages import Packages
 from .report import RefusedError, failure
@@ -57,6 +57,10 @@ class FunctionRequest:
         self.dependencies: list[str] = _field(value, "dependencies", list, [])
         self.system_dependencies: list[str] = _field(value, "system_dependencies", list, [])
         self.is_json: bool = _field(value, "serialization_format", str, "cloudpickle") == "json"
+        #: The generator function or method whose items the caller reads as they come. Official
+        #: clients send no such field, and official workers ignore it: for them the request also names
+        #: a function that makes a list of the items.
+        self.stream: str = _field(value, "stream", str, "")
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of the function or method."""
@@ -127,8 +131,12 @@ class Live:
         }
         output.capture(call.id)
         try:
-            result = await self._execute(request, response)
-            response.update(encoded(request, result), success=True)
+            items = Items(self._calls, call) if request.stream and call.head["stream"] else None
+            result = await self._execute(request, response, items)
+            if items is None:
+                response.update(encoded(request, result), success=True)
+            else:
+                response.update(success=True, streamed=items.count)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -137,11 +145,17 @@ class Live:
             response["stdout"] = output.captured(call.id)
         return response
 
-    async def _execute(self, request: FunctionRequest, response: dict[str, Any]) -> Any:
+    async def _execute(self, request: FunctionRequest, response: dict[str, Any], items: Items | None) -> Any:
         self._warn_of_system_packages(request.system_dependencies)
         if request.dependencies:
             await asyncio.to_thread(self._packages.require, request.dependencies)
+        if items is not None:
+            request.method, request.name = (
+                (request.stream, request.name) if request.is_class else (request.method, request.stream)
+            )
         function = await self._aside(partial(self._prepare, request, response))
+        if items is not None:
+            return await self._stream(function, items)
         if is_async(function):
             result = function()
         else:
@@ -151,6 +165,20 @@ class Live:
         if hasattr(result, "__aiter__"):
             return [item async for item in result]
         return await self._aside(partial(_collected, lambda: result)) if hasattr(result, "__next__") else result
+
+    async def _stream(self, function: Callable[[], Any], items: Items) -> None:
+        """Send what a generator yields as it comes."""
+        result = function() if is_async(function) else await self._aside(function)
+        if hasattr(result, "__await__"):
+            result = await result
+        if hasattr(result, "__aiter__"):
+            try:
+                async for item in result:
+                    items.send(item)
+            finally:
+                await result.aclose()
+        else:
+            await self._aside(partial(items.send_all, result))
 
     async def _aside(self, job: Callable[[], Any]) -> Any:
         """Run ``job`` where no event loop runs: on the main thread, or in a thread of its own."""
@@ -216,6 +244,28 @@ class Live:
                 f"flash: system packages are not installed on this machine: {', '.join(new)} "
                 "(install them yourself, if they are missing)"
             )
+
+
+class Items:
+    """The items of one call, as chunks of its job: each a pickle as base64 text."""
+
+    def __init__(self, calls: Calls, call: Call) -> None:
+        self._calls = calls
+        self._call = call
+        self.count = 0
+
+    def send(self, item: Any) -> None:
+        """Send one."""
+        self._calls.link.chunk(self._call.id, "json", [encoding.to_json(picklable("item", item))])
+        self.count += 1
+
+    def send_all(self, items: Any) -> None:
+        """Send all of an iterator, until nobody wants them any more."""
+        for item in items:
+            if self._call.is_cancelled:
+                items.close()
+                raise RefusedError(failure("cancelled", "CancelledError", "the call was cancelled"))
+            self.send(item)
 
 
 class LiveServer:
@@ -284,10 +334,15 @@ def encoded(request: FunctionRequest, result: Any) -> dict[str, Any]:
     if request.is_json:
         encoding.to_json(result)
         return {"json_result": result}
+    return {"result": picklable("result", result)}
+
+
+def picklable(which: str, value: Any) -> Any:
+    """Return a value's pickle as base64 text; raises `RefusedError` where it has none."""
     try:
-        return {"result": dump_text(result)}
+        return dump_text(value)
     except Exception as error:
-        text = f"the result ({type(result).__name__}) cannot be pickled: {report.message_of(error)}"
+        text = f"the {which} ({type(value).__name__}) cannot be pickled: {report.message_of(error)}"
         raise RefusedError(failure("unencodable", "PicklingError", text)) from None
 
 

@@ -68,6 +68,16 @@ def raised(error: BaseException, kind: str = "raised") -> dict[str, Any]:
     return found
 
 
+def of(error: BaseException) -> dict[str, Any]:
+    """Return the report of what a call raised, or of how it was refused."""
+    if isinstance(error, RefusedError):
+        return error.report
+    found = raised(error)
+    if isinstance(error, SystemExit):
+        found["message"] = f"the function called sys.exit({error.code!r})"
+    return found
+
+
 def load_failure(error: BaseException) -> dict[str, Any]:
     """Return the report of code that could not be loaded."""
     found = raised(error, "load")

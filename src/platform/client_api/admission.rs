@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use super::rates::{Operation, Permit, enter};
 use super::refusal::Refusal;
 use super::sentinel::{self, SENTINEL};
+use super::shapes::wait_in;
 use crate::platform::Platform;
 use crate::platform::access::Caller;
 use crate::platform::supervisor::Supervisor;
@@ -44,21 +45,14 @@ impl Admitted {
         self.part("job")
     }
 
-    /// A parameter of the query.
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        find(&self.query, name)
-    }
-
     /// A parameter that is a number of milliseconds.
     pub(super) fn milliseconds(&self, name: &str) -> Result<Option<Duration>, Refusal> {
-        let Some(text) = self.parameter(name) else { return Ok(None) };
-        let wrong = || Refusal::bad_request(format!("`{name}` must be a number of milliseconds"));
-        if let Ok(whole) = text.parse::<u64>() {
-            return Ok(Some(Duration::from_millis(whole)));
-        }
-        // JavaScript clients compute with floating point.
-        let number: f64 = text.parse().map_err(|_| wrong())?;
-        Duration::try_from_secs_f64(number / 1000.0).map(Some).map_err(|_| wrong())
+        milliseconds(&self.query, name)
+    }
+
+    /// How long the client wants to wait.
+    pub(super) fn wait(&self) -> Result<Duration, Refusal> {
+        wait_in(&self.query)
     }
 }
 
@@ -104,6 +98,18 @@ pub(super) fn admit(
         Caller::Account(_) => Refusal::new(StatusCode::NOT_FOUND, format!("there is no endpoint `{name}`")),
         _ => Refusal::unauthorized(),
     })
+}
+
+/// A parameter of a query that is a number of milliseconds.
+pub(super) fn milliseconds(query: &[(String, String)], name: &str) -> Result<Option<Duration>, Refusal> {
+    let Some(text) = find(query, name) else { return Ok(None) };
+    let wrong = || Refusal::bad_request(format!("`{name}` must be a number of milliseconds"));
+    if let Ok(whole) = text.parse::<u64>() {
+        return Ok(Some(Duration::from_millis(whole)));
+    }
+    // JavaScript clients compute with floating point.
+    let number: f64 = text.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number / 1000.0).map(Some).map_err(|_| wrong())
 }
 
 fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {

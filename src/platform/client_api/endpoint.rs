@@ -8,9 +8,9 @@ use super::admission::Admitted;
 use super::jobs::json_response;
 use super::rates::Operation;
 use super::refusal::Refusal;
+use super::shapes::{health_json, requests_json, workers_json};
 use crate::platform::health::WorkerStatus;
-use crate::wire::backend::{Backend, Health};
-use crate::wire::job::status_json;
+use crate::wire::backend::Backend;
 
 /// How many jobs `requests` lists.
 const RECENT: usize = 100;
@@ -26,15 +26,7 @@ pub(super) async fn purge_queue(admitted: Admitted) -> Result<Json<Value>, Refus
 pub(super) async fn requests(admitted: Admitted) -> Result<Response, Refusal> {
     let _permit = admitted.enter(Operation::Requests)?;
     let jobs = admitted.platform.recent(admitted.endpoint(), RECENT).await.unwrap_or_default();
-    let mut text = b"{\"requests\":[".to_vec();
-    for (index, job) in jobs.iter().enumerate() {
-        if index > 0 {
-            text.push(b',');
-        }
-        text.extend_from_slice(&status_json(job));
-    }
-    text.extend_from_slice(b"]}");
-    Ok(json_response(text))
+    Ok(json_response(requests_json(&jobs)))
 }
 
 /// `GET metrics`: what official Flash follows the workers of a live endpoint by (`platform.md` 5.4).
@@ -47,32 +39,11 @@ pub(super) async fn metrics(admitted: Admitted) -> Json<Value> {
     // Clients look at the first one: one that works says more.
     ready.sort_by_key(|worker| worker.status != WorkerStatus::Running);
     let ready: Vec<String> = ready.into_iter().map(|worker| worker.id).collect();
-    Json(json!({ "workers": workers(&health), "readyWorkers": ready }))
+    Json(json!({ "workers": workers_json(&health), "readyWorkers": ready }))
 }
 
 /// `GET health`.
 pub(super) async fn health(admitted: Admitted) -> Json<Value> {
     let health = admitted.platform.health(admitted.endpoint()).await.unwrap_or_default();
-    Json(json!({
-        "jobs": {
-            "completed": health.completed,
-            "failed": health.failed,
-            "inProgress": health.in_progress,
-            "inQueue": health.in_queue,
-            "retried": health.retried,
-        },
-        "workers": workers(&health),
-    }))
-}
-
-/// The counters of workers.
-fn workers(health: &Health) -> Value {
-    json!({
-        "idle": health.workers_idle,
-        "initializing": health.workers_initializing,
-        "ready": health.workers_idle,
-        "running": health.workers_running,
-        "throttled": health.workers_throttled,
-        "unhealthy": health.workers_unhealthy,
-    })
+    Json(health_json(&health))
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::admission::Admitted;
 use super::rates::Operation;
 use super::refusal::Refusal;
-use super::submit::wait_of;
+use super::shapes::stream_json;
 use crate::wire::backend::{Backend, JobView};
 use crate::wire::job::status_json;
 
@@ -29,7 +29,7 @@ pub(super) async fn status(admitted: Admitted) -> Result<Response, Refusal> {
 /// `GET` or `POST status-sync/{job}`.
 pub(super) async fn status_sync(admitted: Admitted) -> Result<Response, Refusal> {
     let _permit = admitted.enter(Operation::StatusSync)?;
-    let wait = wait_of(&admitted)?;
+    let wait = admitted.wait()?;
     answer(admitted.platform.wait(admitted.endpoint(), admitted.job(), wait).await)
 }
 
@@ -51,16 +51,7 @@ pub(super) async fn stream(admitted: Admitted) -> Result<Response, Refusal> {
     let _permit = admitted.enter(Operation::Stream)?;
     let taken = admitted.platform.stream(admitted.endpoint(), admitted.job(), STREAM_WAIT).await;
     let (view, items) = taken.ok_or_else(Refusal::no_job)?;
-    let mut text = json!({ "id": view.id, "status": view.status }).to_string().into_bytes();
-    text.pop();
-    text.extend_from_slice(b",\"stream\":[");
-    for (index, item) in items.iter().enumerate() {
-        text.extend_from_slice(if index > 0 { b",{\"output\":" } else { b"{\"output\":" });
-        text.extend_from_slice(item);
-        text.push(b'}');
-    }
-    text.extend_from_slice(b"]}");
-    Ok(json_response(text))
+    Ok(json_response(stream_json(&view, &items)))
 }
 
 /// Answers with a job's state; 404 when there is no such job (any more).

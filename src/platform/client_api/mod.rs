@@ -12,6 +12,7 @@ mod openai;
 mod rates;
 pub(super) mod refusal;
 mod sentinel;
+pub(crate) mod shapes;
 mod submit;
 
 use std::sync::Arc;

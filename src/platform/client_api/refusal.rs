@@ -22,7 +22,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     /// A refusal with this text.
-    pub(in crate::platform) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self::from_body(status, json!({ "error": text.into() }))
     }
 
@@ -31,7 +31,7 @@ impl Refusal {
     }
 
     /// The client sent something wrong; worded as Runpod does.
-    pub(in crate::platform) fn bad_request(reason: impl std::fmt::Display) -> Self {
+    pub(crate) fn bad_request(reason: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, format!("bad request: {reason}"))
     }
 
@@ -39,7 +39,7 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized")
     }
 
-    pub(super) fn no_job() -> Self {
+    pub(crate) fn no_job() -> Self {
         Self::new(StatusCode::NOT_FOUND, "job not found")
     }
 
@@ -84,7 +84,7 @@ impl From<ErrorReport> for Refusal {
         let status = match report.failure {
             Failure::NotFound => StatusCode::NOT_FOUND,
             Failure::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-            Failure::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::Cancelled | Failure::Environment | Failure::Load => StatusCode::SERVICE_UNAVAILABLE,
             Failure::InvalidInput => return Self::bad_request(report.message),
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

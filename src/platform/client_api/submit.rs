@@ -1,7 +1,5 @@
 //! `run` and `runsync`: a job comes in.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
@@ -17,10 +15,6 @@ use super::refusal::Refusal;
 use crate::endpoint::EndpointKind;
 use crate::wire::backend::Backend;
 use crate::wire::job::parse_envelope;
-
-const DEFAULT_WAIT: Duration = Duration::from_secs(90);
-const LEAST_WAIT: Duration = Duration::from_secs(1);
-const MOST_WAIT: Duration = Duration::from_mins(5);
 
 /// `POST run`.
 pub(super) async fn run(admitted: Admitted, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
@@ -38,17 +32,11 @@ pub(super) async fn run_sync(
     body: Body,
 ) -> Result<Response, Refusal> {
     let _permit = admitted.enter(Operation::RunSync)?;
-    let wait = wait_of(&admitted)?;
+    let wait = admitted.wait()?;
     let body = job_body(&admitted, &headers, body, RUNSYNC_LIMIT_MIB).await?;
     let job = parse_envelope(&body, true).map_err(Refusal::bad_request)?;
     let view = admitted.platform.submit(admitted.endpoint(), job).await?;
     answer(admitted.platform.wait(admitted.endpoint(), &view.id, wait).await)
-}
-
-/// How long the client wants to wait (`platform.md` 1.5).
-pub(super) fn wait_of(admitted: &Admitted) -> Result<Duration, Refusal> {
-    let wait = admitted.milliseconds("wait")?.unwrap_or(DEFAULT_WAIT);
-    Ok(wait.clamp(LEAST_WAIT, MOST_WAIT))
 }
 
 /// Reads the body of a request to an endpoint that must have a queue.

@@ -35,6 +35,7 @@ use super::spec::{FlashRuntime, Runtime, Scaling};
 use super::*;
 use crate::endpoint::{JobStatus, Workers};
 use crate::requirements::{EnvironmentState, HostPython, Interpreter};
+use crate::wire::backend::{Call, HttpRequest, JobRequest, JobView, Reply};
 use crate::wire::message::{CallHead, Input, LoadHead, Source};
 
 /// How long something may take that should happen at once.
@@ -237,6 +238,7 @@ fn spec(name: &str) -> EndpointSpec {
             },
             max_concurrency: 1,
             environment: ready_environment(),
+            unset: Vec::new(),
         })),
         account: String::new(),
         key: None,

@@ -7,7 +7,7 @@ use ruff_python_ast::{Expr, Stmt};
 use ruff_text_size::Ranged;
 
 use super::emit::{self, Emitter};
-use super::modules::Modules;
+use super::modules::{Modules, posix};
 use super::scope;
 use super::unit::{Kind, Units, start_of_definition};
 use super::{Callee, Request, ShipError, Shipment, Value, line_of};
@@ -386,7 +386,7 @@ impl Closure<'_, '_> {
         };
         let generators = match self.target {
             Stmt::ClassDef(node) => emit::generator_methods(&node.body),
-            _ => BTreeSet::new(),
+            _ => BTreeMap::new(),
         };
         Ok(Shipment {
             future,
@@ -404,7 +404,10 @@ impl Closure<'_, '_> {
 }
 
 fn callee_key(request: &Request<'_>, binds: &[String]) -> String {
-    let file = request.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // Below the root, as in the stand-ins of local modules: files of one name in two folders differ.
+    let file = request.roots.iter().find_map(|root| request.file.strip_prefix(root).ok());
+    let file = file.or_else(|| request.file.file_name().map(std::path::Path::new));
+    let file = file.map(posix).unwrap_or_default();
     format!("{file}:{}", binds.first().map_or("", String::as_str))
 }
 

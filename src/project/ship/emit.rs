@@ -211,10 +211,10 @@ pub(super) fn has_yield(body: &[Stmt]) -> bool {
 }
 
 /// Methods of a class that yield.
-pub(super) fn generator_methods(body: &[Stmt]) -> BTreeSet<String> {
+pub(super) fn generator_methods(body: &[Stmt]) -> BTreeMap<String, bool> {
     body.iter()
         .filter_map(|stmt| match stmt {
-            Stmt::FunctionDef(node) if has_yield(&node.body) => Some(node.name.to_string()),
+            Stmt::FunctionDef(node) if has_yield(&node.body) => Some((node.name.to_string(), node.is_async)),
             _ => None,
         })
         .collect()

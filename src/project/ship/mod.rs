@@ -62,8 +62,8 @@ pub struct Shipment {
     pub is_generator: bool,
     /// Whether that is `async`.
     pub is_async: bool,
-    /// Generator methods, where it is a class.
-    pub generators: BTreeSet<String>,
+    /// Generator methods, where it is a class, and whether each is `async`.
+    pub generators: BTreeMap<String, bool>,
     /// Local modules: POSIX path below the root, text.
     pub modules: BTreeMap<String, String>,
     /// Endpoints that it calls.

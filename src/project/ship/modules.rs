@@ -233,7 +233,7 @@ fn package_of(file: &Path, root: &Path) -> Option<String> {
     Some(parts.join("."))
 }
 
-fn posix(path: &Path) -> String {
+pub(super) fn posix(path: &Path) -> String {
     let parts: Vec<_> = path
         .components()
         .filter(|part| matches!(part, Component::Normal(_)))

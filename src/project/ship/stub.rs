@@ -4,6 +4,7 @@ use ruff_python_ast::{self as ast, Stmt};
 use ruff_text_size::Ranged;
 
 use super::emit::has_yield;
+use super::prelude::quoted;
 use super::unit::{Kind, Units, start_of_definition};
 use super::{Callee, scope};
 use crate::project::syntax;
@@ -30,7 +31,7 @@ fn function(text: &str, stmt: &Stmt, node: &ast::StmtFunctionDef, key: &str) -> 
     let (word, call) =
         if is_generator { ("", "return {}.generation") } else { ("async ", "return await {}.call") };
     let call = call.replace("{}", RUNTIME);
-    format!("{word}{head}: {call}({key:?}, {})", arguments(&node.parameters))
+    format!("{word}{head}: {call}({}, {})", quoted(key), arguments(&node.parameters))
 }
 
 fn class(text: &str, stmt: &Stmt, node: &ast::StmtClassDef, key: &str) -> String {
@@ -40,9 +41,10 @@ fn class(text: &str, stmt: &Stmt, node: &ast::StmtClassDef, key: &str) -> String
     let indent = if indent.trim().is_empty() { indent } else { "" };
     format!(
         "class {name}:\n\
-         {indent}    def __init__(self, *args, **kwargs): self._flash = {RUNTIME}.instance({key:?}, args, kwargs)\n\
+         {indent}    def __init__(self, *args, **kwargs): self._flash = {RUNTIME}.instance({key}, args, kwargs)\n\
          {indent}    def __getattr__(self, name): return self._flash.method(name)",
         name = node.name,
+        key = quoted(key),
     )
 }
 

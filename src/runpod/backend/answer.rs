@@ -37,17 +37,37 @@ pub(super) fn response(text: &[u8]) -> Result<FunctionResponse<'_>, RunpodError>
 pub(super) fn decoded(response: &FunctionResponse<'_>) -> Result<Bytes, RunpodError> {
     if !response.success {
         let told = RemoteFailure::parse(response.error.as_deref().unwrap_or("no reason was given"));
-        let mut error = RunpodError::new(ErrorKind::JobFailed, told.message);
-        error.hint = told.hint;
-        error.exchange.error_type = Some(told.class).filter(|class| !class.is_empty());
-        error.exchange.traceback = Some(told.traceback).filter(|text| !text.is_empty());
-        return Err(error);
+        return Err(raised(told));
     }
     let text = response
         .result
         .as_deref()
         .ok_or_else(|| RunpodError::new(ErrorKind::Malformed, "the worker's answer has no result"))?;
     base64(text)
+}
+
+/// What the user's function raised.
+fn raised(told: RemoteFailure) -> RunpodError {
+    let mut error = RunpodError::new(ErrorKind::JobFailed, told.message);
+    error.hint = told.hint;
+    error.exchange.error_type = Some(told.class).filter(|class| !class.is_empty());
+    error.exchange.traceback = Some(told.traceback).filter(|text| !text.is_empty());
+    error
+}
+
+/// Returns a job's output, or how it failed: a live worker's error is a text that ends with a
+/// traceback.
+pub(super) fn result_of(state: JobState) -> Result<Output, RunpodError> {
+    if state.status == Status::Failed
+        && let Some(error) = &state.error
+        && let Ok(text) = serde_json::from_str::<String>(error.get())
+    {
+        let told = RemoteFailure::parse(&text);
+        if !told.class.is_empty() {
+            return Err(raised(told));
+        }
+    }
+    state.into_result()
 }
 
 /// Reads the answer to a call by the adapter for JSON.
@@ -100,10 +120,11 @@ pub(super) fn job_view(state: JobState) -> JobView {
         retries: state.retries.and_then(|retries| retries.try_into().ok()).unwrap_or_default(),
         waiting_for: None,
     };
-    if !view.status.is_terminal() {
+    // What somebody cancelled did not fail.
+    if !view.status.is_terminal() || view.status == JobStatus::Cancelled {
         return view;
     }
-    let result = state.into_result().and_then(|output| match output {
+    let result = result_of(state).and_then(|output| match output {
         Output::Json(text) => json_result(&text),
         Output::None => Err(RunpodError::new(ErrorKind::Malformed, "the job has no output")),
     });

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use source::Remote;
 
-use self::answer::{decoded, job_view, pickled_list, report, response};
+use self::answer::{decoded, job_view, pickled_list, report, response, result_of};
 use self::source::Packed;
 use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
@@ -28,6 +28,7 @@ use crate::endpoint::JobStatus;
 use crate::wire::BoxFuture;
 use crate::wire::backend::{Backend, Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply};
 use crate::wire::function::FunctionRequest;
+use crate::wire::job::raw_list;
 use crate::wire::message::{ErrorReport, Failure, Input};
 
 /// Jobs whose last state is remembered.
@@ -41,8 +42,8 @@ pub struct LiveBackend {
     jobs: Mutex<Jobs>,
     /// Why calls end now, once they do.
     stopped: watch::Sender<Option<String>>,
-    /// Changes with every call that was sent.
-    sent: watch::Sender<u64>,
+    /// Changes with whatever may start a worker.
+    used: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -56,6 +57,8 @@ struct Job {
     endpoint: String,
     id: String,
     view: JobView,
+    /// Its output is a list of items that `stream` has not given.
+    has_items: bool,
 }
 
 impl std::fmt::Debug for LiveBackend {
@@ -73,7 +76,7 @@ impl LiveBackend {
             remote: ArcSwap::from_pointee(remote),
             jobs: Mutex::default(),
             stopped: watch::Sender::new(None),
-            sent: watch::Sender::new(0),
+            used: watch::Sender::new(0),
         })
     }
 
@@ -92,9 +95,9 @@ impl LiveBackend {
         self.stopped.send_replace(Some(reason.to_owned()));
     }
 
-    /// Returns what changes with every call.
-    pub fn sent(&self) -> watch::Receiver<u64> {
-        self.sent.subscribe()
+    /// Returns what changes with whatever may start a worker: a call, an endpoint that was made.
+    pub fn used(&self) -> watch::Receiver<u64> {
+        self.used.subscribe()
     }
 
     /// Returns what provisions the endpoints.
@@ -119,7 +122,11 @@ impl LiveBackend {
     /// Where it cannot be made.
     pub async fn provision(&self, endpoint: &str) -> Result<String, RunpodError> {
         let input = self.remote.load().input(endpoint)?;
-        Ok(self.provisioner.ensure(&input).await?.id)
+        let live = self.provisioner.ensure(&input).await?;
+        if live.is_new {
+            self.used.send_modify(|count| *count += 1);
+        }
+        Ok(live.id)
     }
 
     /// Makes the endpoint of a call and those that its code calls; returns their IDs by name.
@@ -167,7 +174,7 @@ impl LiveBackend {
                 let ids = self.ready(endpoint, callable).await?;
                 let id = ids.get(endpoint).cloned().unwrap_or_default();
                 let request = make(&self.remote.load_full(), &ids)?;
-                self.sent.send_modify(|count| *count += 1);
+                self.used.send_modify(|count| *count += 1);
                 match send(EndpointRef::Id(id.clone()), request).await {
                     // Nothing was accepted.
                     Err(error) if error.kind == ErrorKind::NotFound && !is_second => {
@@ -183,9 +190,27 @@ impl LiveBackend {
         self.unless_stopped(work).await
     }
 
-    fn remember(&self, endpoint: &str, id: &str, view: &JobView) {
+    /// The ID of an endpoint that this run uses already: asking about one must not make it.
+    fn id_in_use(&self, endpoint: &str) -> Option<String> {
+        let name = self.remote.load().input(endpoint).ok()?.name;
+        let in_use = self.provisioner.in_use().ok()?;
+        in_use.into_iter().find(|tracked| tracked.name == name)?.id
+    }
+
+    /// Whether the items of a generator's job are still to be given; they are from now on.
+    fn takes_items(&self, job: &str) -> bool {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let job = Job { endpoint: endpoint.to_owned(), id: id.to_owned(), view: view.clone() };
+        jobs.known.get_mut(job).is_some_and(|job| std::mem::take(&mut job.has_items))
+    }
+
+    fn remember(&self, endpoint: &str, id: &str, view: &JobView) {
+        let has_items = self.known(endpoint, &view.id).is_some_and(|known| known.has_items);
+        self.keep(Job { endpoint: endpoint.to_owned(), id: id.to_owned(), view: view.clone(), has_items });
+    }
+
+    fn keep(&self, job: Job) {
+        let view = job.view.clone();
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         if jobs.known.insert(view.id.clone(), job).is_none() {
             jobs.order.push_back(view.id.clone());
             if jobs.order.len() > REMEMBERED
@@ -250,7 +275,7 @@ impl LiveBackend {
                 self.client.call(&id, &payload, &options).await
             })
             .await?;
-        let Output::Json(text) = state.into_result()? else {
+        let Output::Json(text) = result_of(state)? else {
             return Err(RunpodError::new(ErrorKind::Malformed, "the worker answered nothing"));
         };
         let result = decoded(&response(&text)?)?;
@@ -281,24 +306,25 @@ impl Backend for LiveBackend {
             let found = {
                 let remote = self.remote.load();
                 let declared = &remote.get(endpoint).map_err(|error| report(&error))?.declared;
-                route::resolve(declared, &request)
+                route::resolve(declared, &request.head)
             };
-            let (callable, input) = match found {
+            let found = match found {
                 Ok(found) => found,
-                Err(refusal) => return Ok(route::reply(refusal.0, &refusal.1)),
+                Err(refusal) => return Ok(refusal),
             };
             let make = |remote: &Remote, ids: &HashMap<String, String>| {
-                remote.json_call(endpoint, &callable, &input, ids)
+                remote.http_call(endpoint, &found, &request, ids)
             };
             let sent = self
-                .send(endpoint, &callable, make, |id, request| async move {
+                .send(endpoint, &found.callable, make, |id, request| async move {
                     route::execute(&self.client, id, request.into_execute()).await
                 })
                 .await;
-            let answered = sent.and_then(|(_, body)| answer::json_result(&body));
-            match answered {
-                Ok(Ok(result)) => Ok(route::reply(200, &result)),
-                Ok(Err(misfit)) => Err(answer::invalid(misfit)),
+            match sent.and_then(|(_, answer)| route::answered(&answer)) {
+                Ok(reply) => Ok(reply),
+                Err(error) if error.kind == ErrorKind::PayloadTooLarge => {
+                    Ok(route::refusal(413, &error.message, &[]))
+                }
                 Err(error) => Err(report(&error)),
             }
         })
@@ -322,7 +348,8 @@ impl Backend for LiveBackend {
                 .await
                 .map_err(|error| report(&error))?;
             let view = job_view(state);
-            self.remember(endpoint, &id, &view);
+            let has_items = self.remote.load().is_generator(endpoint, &job.callable);
+            self.keep(Job { endpoint: endpoint.to_owned(), id, view: view.clone(), has_items });
             Ok(view)
         })
     }
@@ -358,7 +385,9 @@ impl Backend for LiveBackend {
         Box::pin(async move {
             let Some(known) = self.known(endpoint, job) else { return Ok(None) };
             let id = EndpointRef::Id(known.id.clone());
-            let state = self.client.retry(&id, job, &CallOptions::default()).await;
+            self.used.send_modify(|count| *count += 1);
+            let options = CallOptions::default();
+            let state = self.unless_stopped(self.client.retry(&id, job, &options)).await;
             let view = job_view(state.map_err(|error| report(&error))?);
             self.remember(endpoint, &known.id, &view);
             Ok(Some(view))
@@ -367,7 +396,7 @@ impl Backend for LiveBackend {
 
     fn purge<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async move {
-            let id = self.provision(endpoint).await.ok()?;
+            let id = self.id_in_use(endpoint)?;
             let text = self.client.purge_queue(&EndpointRef::Id(id), &CallOptions::default()).await.ok()?;
             let answer: serde_json::Value = serde_json::from_slice(&text).ok()?;
             Some(answer["removed"].as_u64().unwrap_or_default())
@@ -376,32 +405,38 @@ impl Backend for LiveBackend {
 
     fn recent<'a>(&'a self, endpoint: &'a str, limit: usize) -> BoxFuture<'a, Option<Vec<JobView>>> {
         Box::pin(async move {
-            let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            let newest = jobs.order.iter().rev().filter_map(|id| jobs.known.get(id));
-            let of_endpoint = newest.filter(|job| job.endpoint == endpoint);
-            Some(of_endpoint.take(limit).map(|job| job.view.clone()).collect())
+            let ids: Vec<String> = {
+                let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+                let newest = jobs.order.iter().rev().filter_map(|id| Some((id, jobs.known.get(id)?)));
+                let of_endpoint = newest.filter(|(_, job)| job.endpoint == endpoint);
+                of_endpoint.take(limit).map(|(id, _)| id.clone()).collect()
+            };
+            // What is finished is known; outputs may be large, and are not listed.
+            let views = futures_util::future::join_all(ids.iter().map(|id| self.status(endpoint, id))).await;
+            Some(views.into_iter().flatten().map(|view| JobView { output: None, ..view }).collect())
         })
     }
 
-    /// Items come together, when a live worker has them all: they are the job's output.
+    /// Items come together, when a live worker has them all: each is given once, as elsewhere.
     fn stream<'a>(
         &'a self,
         endpoint: &'a str,
         job: &'a str,
         wait: Duration,
     ) -> BoxFuture<'a, Option<(JobView, Vec<Bytes>)>> {
-        Box::pin(async move { Some((self.wait(endpoint, job, wait).await?, Vec::new())) })
+        Box::pin(async move {
+            let view = self.wait(endpoint, job, wait).await?;
+            let items = view.output.as_ref().filter(|_| self.takes_items(job)).and_then(|list| {
+                let items = raw_list(list)?;
+                Some(items.iter().map(|item| Bytes::copy_from_slice(item.get().as_bytes())).collect())
+            });
+            Some((view, items.unwrap_or_default()))
+        })
     }
 
     fn health<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Option<Health>> {
         Box::pin(async move {
-            let name = self.remote.load().input(endpoint).ok()?.name;
-            // Asking must not make an endpoint.
-            let in_use = self.provisioner.in_use().ok()?;
-            let Some(id) = in_use.into_iter().find(|tracked| tracked.name == name).and_then(|found| found.id)
-            else {
-                return Some(Health::default());
-            };
+            let Some(id) = self.id_in_use(endpoint) else { return Some(Health::default()) };
             let text = self.client.health(&EndpointRef::Id(id), &CallOptions::default()).await.ok()?;
             Some(answer::health(&text))
         })

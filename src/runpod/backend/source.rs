@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::route;
 use crate::endpoint::EndpointKind;
 use crate::project::ship::{self, CalleeRequest, Shipment};
 use crate::project::variables::Variables;
@@ -15,6 +16,7 @@ use crate::runpod::control::{EndpointInput, EnvironmentVariable};
 use crate::runpod::credentials;
 use crate::runpod::error::{ErrorKind, RunpodError};
 use crate::runpod::live::input_with;
+use crate::wire::backend::HttpRequest;
 use crate::wire::function::{Arguments, FunctionRequest, Pickled};
 
 /// Reads a call's pickles, calls, and gives the result (or pickled items) back.
@@ -62,6 +64,20 @@ impl Remote {
     /// Whether an endpoint runs on Runpod.
     pub fn has(&self, endpoint: &str) -> bool {
         self.endpoints.get(endpoint).is_some_and(|endpoint| endpoint.input.is_some())
+    }
+
+    /// Whether a function or `Class.method` yields items.
+    pub(super) fn is_generator(&self, endpoint: &str, callable: &str) -> bool {
+        let Some(found) = self.endpoints.get(endpoint) else { return false };
+        let (name, method) = split(callable);
+        found.declared.callables.iter().filter(|declared| declared.name == name).any(|declared| {
+            match (&declared.methods, method) {
+                (Some(methods), Some(method)) => {
+                    methods.iter().any(|known| known.name == method && known.is_generator)
+                }
+                _ => declared.is_generator,
+            }
+        })
     }
 
     pub(super) fn get(&self, endpoint: &str) -> Result<&RemoteEndpoint, RunpodError> {
@@ -112,6 +128,24 @@ impl Remote {
         Ok(FunctionRequest { head, arguments, constructor: None })
     }
 
+    /// Makes the request for a route's HTTP request.
+    pub(super) fn http_call(
+        &self,
+        endpoint: &str,
+        route: &route::Found,
+        request: &HttpRequest,
+        ids: &HashMap<String, String>,
+    ) -> Result<FunctionRequest, RunpodError> {
+        let adapter = |shipment: &Shipment| route::adapter(&shipment.name, route.method, &route.path);
+        let mut head = self.head(endpoint, &route.callable, "_flash_http_call", &adapter, ids)?;
+        if let Some(Value::Object(modules)) = head.get_mut("modules") {
+            modules.extend(route::MODULES.map(|(path, text)| (path.to_owned(), text.into())));
+        }
+        let told = pickled_text(route::head_text(&request.head).as_bytes());
+        let arguments = Arguments { positional: vec![told, pickled_bytes(&request.body)], named: Vec::new() };
+        Ok(FunctionRequest { head, arguments, constructor: None })
+    }
+
     /// Makes the request for a call from Python, whose pickles go on as they are.
     pub(super) fn packed_call(
         &self,
@@ -152,9 +186,15 @@ impl Remote {
         let table = self.table(endpoint, &shipment, ids)?;
         let body = format!("{}\n{}", shipment.code, adapter(&shipment));
         let mut head = common(found, &shipment);
+        let mut code = body;
+        if !table.is_empty() {
+            let (with_callees, modules) = ship::with_callees(&table, &code, &shipment.modules);
+            code = with_callees;
+            head.insert("modules".to_owned(), json!(modules));
+        }
         head.insert("execution_type".to_owned(), json!("function"));
         head.insert("function_name".to_owned(), json!(function));
-        head.insert("function_code".to_owned(), json!(whole(&shipment, &table, &body)));
+        head.insert("function_code".to_owned(), json!(whole(&shipment.future, &code)));
         Ok(head)
     }
 
@@ -175,8 +215,12 @@ impl Remote {
             let inner = self.shipment(other, &callee.name)?;
             let id = ids.get(&other.declared.name).cloned().unwrap_or_default();
             let mut head = common(other, &inner);
-            let mut code = whole(&inner, &BTreeMap::new(), &inner.code);
+            let mut code = whole(&inner.future, &inner.code);
             if inner.is_class {
+                for (method, is_async) in &inner.generators {
+                    code.push('\n');
+                    code.push_str(&ship::list_adapter(&inner.name, *is_async, Some(method)).0);
+                }
                 head.insert("execution_type".to_owned(), json!("class"));
                 head.insert("class_name".to_owned(), json!(inner.name));
                 head.insert("class_code".to_owned(), json!(code));
@@ -196,7 +240,7 @@ impl Remote {
                 endpoint: id,
                 request: Value::Object(head),
                 calls: !inner.callees.is_empty(),
-                generators: inner.generators.iter().cloned().collect(),
+                generators: inner.generators.keys().cloned().collect(),
             };
             table.insert(callee.key.clone(), request);
             pending.extend(inner.callees);
@@ -278,9 +322,8 @@ fn first_part(callable: &str) -> &str {
 }
 
 /// Source in the order that Python wants it in.
-fn whole(shipment: &Shipment, table: &BTreeMap<String, CalleeRequest>, code: &str) -> String {
-    let code = if table.is_empty() { code.to_owned() } else { ship::with_callees(table, code) };
-    format!("{}\n{code}", shipment.future)
+fn whole(future: &str, code: &str) -> String {
+    format!("{future}\n{code}")
 }
 
 fn common(endpoint: &RemoteEndpoint, shipment: &Shipment) -> Map<String, Value> {

@@ -66,8 +66,19 @@ pub(super) async fn by_word(word: &str, sender: Sender) -> Result<Chosen, Runpod
     }
 }
 
+/// Whether an API says that it is no more: by its status, or in words, as answers with another status
+/// may have them. "Not now" is no retirement.
 fn is_retired(error: &RunpodError) -> bool {
-    error.kind == ErrorKind::NotFound && matches!(error.exchange.status, Some(404 | 410))
+    let is_gone = error.kind == ErrorKind::NotFound && matches!(error.exchange.status, Some(404 | 410));
+    let says_so = || {
+        let words = error.message.to_ascii_lowercase();
+        let is_refusal = matches!(error.kind, ErrorKind::InvalidRequest | ErrorKind::NotFound);
+        is_refusal
+            && ["deprecated", "retired", "sunset", "no longer", "has been removed", "discontinued"]
+                .iter()
+                .any(|word| words.contains(word))
+    };
+    is_gone || says_so()
 }
 
 fn graphql(sender: Sender, why: &str) -> Chosen {

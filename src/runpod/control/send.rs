@@ -13,6 +13,7 @@ use super::redact;
 use crate::runpod::client::Client;
 use crate::runpod::credentials;
 use crate::runpod::error::{ErrorKind, RunpodError};
+use crate::runpod::urls::proxy_of;
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_mins(1);
@@ -195,8 +196,9 @@ fn broken(question: &Question<'_>, error: &reqwest::Error, request: &str) -> Fai
     let host = error.url().and_then(|url| url.host_str()).unwrap_or("Runpod").to_owned();
     let operation = question.operation;
     let was_sent = !error.is_connect();
+    let proxy = error.url().and_then(proxy_of).map(|proxy| format!(" through the proxy {proxy}"));
     let what = if !was_sent {
-        format!("{host} cannot be reached: {cause}")
+        format!("{host} cannot be reached{}: {cause}", proxy.unwrap_or_default())
     } else if error.is_timeout() {
         format!("{host} did not answer within {} s", ATTEMPT.as_secs())
     } else {

@@ -144,7 +144,7 @@ impl Inner {
     }
 
     /// Waits for other processes that are at work on the same endpoint.
-    async fn lock(&self, name: &str) -> Result<File, RunpodError> {
+    pub(super) async fn lock(&self, name: &str) -> Result<File, RunpodError> {
         let (store, file) = (self.store.clone(), format!("{}-{}", printable(name), &digest(name)[..8]));
         let failed = |error: std::io::Error| {
             RunpodError::new(ErrorKind::Provisioning, format!("cannot lock `{name}`: {error}"))
@@ -194,6 +194,9 @@ impl Inner {
             tracked.template_id = remote.template_id.or(tracked.template_id);
             tracked.config = Some(kept);
             tracked.volumes.clone_from(&input.volumes);
+            tracked.price_per_hour = self.price(input).await?;
+        } else if self.options.needs_price {
+            // One that was made without a limit may have no price, or yesterday's.
             tracked.price_per_hour = self.price(input).await?;
         }
         self.record(tracked, &existing.id)?;

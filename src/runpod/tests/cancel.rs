@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rstest::rstest;
 use tokio::sync::Semaphore;
 
 use super::server::{Act, Server, endpoint, json, refuse};
 use crate::runpod::error::ErrorKind;
 use crate::runpod::job::CallOptions;
-use crate::wire::payload::Payload;
+use crate::runpod::retry::Timing;
+use crate::wire::payload::{Part, Payload};
 
 const CANCELLED: &str = r#"{"id":"j1","status":"CANCELLED"}"#;
 
@@ -144,5 +146,143 @@ async fn hundreds_of_dropped_calls_are_cancelled_a_few_at_once_and_nothing_is_le
     let connections_and_server = server.connections() * 2 + 1;
     while alive() > connections_and_server {
         tokio::task::yield_now().await;
+    }
+}
+
+#[rstest]
+#[case::dropped(None)]
+#[case::too_late(Some(Duration::from_millis(200)))]
+#[tokio::test]
+async fn call_whose_body_is_still_sent_is_taken_back(#[case] timeout: Option<Duration>) {
+    // More than the buffers between the two ends hold.
+    let watched = Arc::new(Bytes::from(vec![b' '; 13 << 20]));
+    let gate = Arc::new(Semaphore::new(0));
+    let script_gate = Arc::clone(&gate);
+    let server = Server::start(move |_, _| Act::ReadAt(Arc::clone(&script_gate))).await;
+    let (client, ep) = (server.client(), endpoint());
+    let owned = Bytes::from_owner(Shared(Arc::clone(&watched)));
+    let payload = Payload::new(vec![Part::Base64(vec![owned.into()])], Vec::new());
+    let options = CallOptions { timeout, ..options(true) };
+    let call = client.call(&ep, &payload, &options);
+    if timeout.is_some() {
+        let error = call.await.expect_err("too late");
+        assert_eq!(error.kind, ErrorKind::DeadlineExceeded);
+        assert!(error.message.ends_with("nothing was submitted"), "{error}");
+    } else {
+        tokio::select! {
+            _ = call => panic!("it cannot end"),
+            () = server.wait_for("runsync", 1) => {}
+        }
+    }
+    drop(payload);
+    // The memory is given back though the server reads nothing, and the connection closed.
+    while Arc::strong_count(&watched) > 1 {
+        tokio::task::yield_now().await;
+    }
+    client.end().await;
+    gate.add_permits(1);
+    server.wait_for_end(1).await;
+    assert_eq!(server.requests().len(), 1);
+}
+
+struct Shared(Arc<Bytes>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn call_that_waits_to_be_sent_again_is_taken_back_and_its_memory_released() {
+    let server = Server::start(|request, _| match request.kind() {
+        "runsync" => refuse(429, Some("60")),
+        _ => json("{}"),
+    })
+    .await;
+    let (client, ep, options) = (server.client(), endpoint(), options(true));
+    let watched = Arc::new(Bytes::from_static(b"{}"));
+    let payload = Payload::json(Bytes::from_owner(Shared(Arc::clone(&watched))));
+    let options = CallOptions { timeout: Some(Duration::from_mins(2)), ..options };
+    let call = tokio::spawn({
+        let (client, payload) = (client.clone(), payload.clone());
+        async move { client.call(&ep, &payload, &options).await.is_ok() }
+    });
+    server.wait_for("runsync", 1).await;
+    call.abort();
+    drop(payload);
+    while Arc::strong_count(&watched) > 1 {
+        tokio::task::yield_now().await;
+    }
+    client.end().await;
+    assert_eq!(server.count("runsync"), 1);
+}
+
+#[tokio::test]
+async fn memory_is_released_while_the_id_of_a_dropped_job_is_waited_for() {
+    let gate = Arc::new(Semaphore::new(0));
+    let script_gate = Arc::clone(&gate);
+    let server = Server::start(move |request, _| match request.kind() {
+        "runsync" => Act::AnswerAt(Arc::clone(&script_gate), r#"{"id":"j1","status":"IN_QUEUE"}"#.to_owned()),
+        _ => json(CANCELLED),
+    })
+    .await;
+    let (client, ep, options) = (server.client(), endpoint(), options(true));
+    let watched = Arc::new(Bytes::from_static(b"{}"));
+    let payload = Payload::json(Bytes::from_owner(Shared(Arc::clone(&watched))));
+    tokio::select! {
+        _ = client.call(&ep, &payload, &options) => panic!("it cannot end"),
+        () = server.wait_for("runsync", 1) => {}
+    }
+    drop(payload);
+    while Arc::strong_count(&watched) > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.count("cancel"), 0, "its ID is not known yet");
+    gate.add_permits(1);
+    client.end().await;
+    assert_eq!(server.count("cancel"), 1);
+}
+
+#[rstest]
+#[case::while_it_is_submitted("runsync")]
+#[case::while_it_runs("status-sync")]
+#[tokio::test]
+async fn end_of_the_process_cancels_the_jobs_that_go_with_their_calls(#[case] when: &'static str) {
+    let gate = Arc::new(Semaphore::new(0));
+    let script_gate = Arc::clone(&gate);
+    let server = Server::start(move |request, _| match request.kind() {
+        "runsync" if when == "runsync" => {
+            Act::AnswerAt(Arc::clone(&script_gate), r#"{"id":"j1","status":"IN_QUEUE"}"#.to_owned())
+        }
+        "runsync" => json(r#"{"id":"j1","status":"IN_QUEUE"}"#),
+        "status-sync" => Act::Hang,
+        _ => json(CANCELLED),
+    })
+    .await;
+    let (client, ep, options) = (server.client(), endpoint(), options(true));
+    let payload = Payload::json("{}");
+    let call = client.call(&ep, &payload, &options);
+    let end = async {
+        server.wait_for(when, 1).await;
+        tokio::join!(client.end(), async { gate.add_permits(1) });
+    };
+    let (called, ()) = tokio::join!(call, end);
+    assert_eq!(called.expect_err("it ends").kind, ErrorKind::Connection);
+    assert_eq!(server.count("cancel"), 1);
+    let late = client.call(&endpoint(), &Payload::json("{}"), &options).await.expect_err("too late");
+    assert!(late.message.contains("the program is ending"), "{late}");
+    assert_eq!(server.count("runsync"), 1);
+}
+
+#[tokio::test]
+async fn id_of_a_job_that_may_have_to_be_cancelled_is_asked_for_within_a_second() {
+    let server = Server::start(|_, _| json(r#"{"id":"j1","status":"COMPLETED","output":1}"#)).await;
+    let timing = Timing::default();
+    for (cancel_when_dropped, wait) in [(true, Duration::from_secs(1)), (false, timing.first_wait)] {
+        let client = server.client_with(timing);
+        client.call(&endpoint(), &Payload::json("{}"), &options(cancel_when_dropped)).await.expect("an end");
+        let last = server.requests().pop().expect("a request");
+        assert_eq!(last.path, format!("runsync?wait={}", wait.as_millis()));
     }
 }

@@ -10,3 +10,4 @@ mod server;
 mod stream;
 mod tls;
 mod unhealthy;
+mod upload;

@@ -27,6 +27,10 @@ pub(super) enum Act {
     Reset,
     /// Breaks the connection without reading the body.
     ResetBeforeBody,
+    /// Reads the body when the gate has a permit, and no more than there is of it.
+    ReadAt(Arc<Semaphore>),
+    /// Sends these bytes, and goes on with the second ones for ever.
+    Raw(&'static [u8], &'static [u8]),
     /// Says that more bytes come than do, and closes.
     CutOff(String),
     /// Sends a byte of the answer now and then, for ever.
@@ -63,6 +67,7 @@ struct Log {
     requests: Mutex<Vec<Request>>,
     came: Notify,
     connections: AtomicUsize,
+    ended: AtomicUsize,
     inside: AtomicUsize,
     most_inside: AtomicUsize,
 }
@@ -92,7 +97,12 @@ impl Server {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(serve(stream, Arc::clone(&script), Arc::clone(&shared)));
+                let (script, log) = (Arc::clone(&script), Arc::clone(&shared));
+                connections.spawn(async move {
+                    serve(stream, script, Arc::clone(&log)).await;
+                    log.ended.fetch_add(1, Ordering::SeqCst);
+                    log.came.notify_waiters();
+                });
             }
         });
         Self { address, log, task: task.abort_handle() }
@@ -100,6 +110,11 @@ impl Server {
 
     pub(super) fn client(&self) -> Client {
         client(&self.address)
+    }
+
+    /// Returns a client with other waits.
+    pub(super) fn client_with(&self, timing: Timing) -> Client {
+        made(&format!("http://{}", self.address), timing)
     }
 
     /// Returns the requests so far.
@@ -117,6 +132,17 @@ impl Server {
         loop {
             let came = self.log.came.notified();
             if self.count(kind) >= count {
+                return;
+            }
+            came.await;
+        }
+    }
+
+    /// Waits until so many connections have ended.
+    pub(super) async fn wait_for_end(&self, count: usize) {
+        loop {
+            let came = self.log.came.notified();
+            if self.log.ended.load(Ordering::SeqCst) >= count {
                 return;
             }
             came.await;
@@ -171,6 +197,10 @@ pub(super) fn client_that_looks(base: &str, health: Duration) -> Client {
         backoff: ms(2),
         health,
     };
+    made(base, timing)
+}
+
+fn made(base: &str, timing: Timing) -> Client {
     let urls = Urls {
         api: base.to_owned(),
         endpoints: format!("{base}/v2"),
@@ -197,7 +227,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, log: Arc<Log>) {
         let mut request = parse(&head);
         let number = log.lock().iter().filter(|earlier| earlier.kind() == request.kind()).count();
         let act = script(&request, number);
-        if !matches!(act, Act::ResetBeforeBody) {
+        if !matches!(act, Act::ResetBeforeBody | Act::ReadAt(_)) {
             let length =
                 request.headers.get("content-length").map_or(0, |text| text.parse().expect("a length"));
             let Some(body) =
@@ -236,6 +266,18 @@ async fn perform(stream: &mut TcpStream, act: Act) -> bool {
         }
         Act::Reset | Act::ResetBeforeBody => {
             stream.set_zero_linger().expect("set");
+            false
+        }
+        Act::ReadAt(gate) => {
+            gate.acquire().await.expect("open").forget();
+            // A request that is whole is hung up on, which the client sees as a broken connection.
+            while matches!(stream.read(&mut vec![0; 1 << 20]).await, Ok(1..)) {}
+            false
+        }
+        Act::Raw(first, then) => {
+            if stream.write_all(first).await.is_ok() {
+                while !then.is_empty() && stream.write_all(then).await.is_ok() {}
+            }
             false
         }
         Act::CutOff(body) => {

@@ -317,6 +317,25 @@ async fn price_is_that_of_the_dearest_hardware_and_nothing_where_it_is_not_said(
     Answer::status(404, "text/html", ""),
     Ok("control plane: REST v2 (GraphQL is not served any more)")
 )]
+#[case(
+    "",
+    Answer::status(
+        400,
+        "application/json",
+        r#"{"errors":[{"message":"The GraphQL API is deprecated, use REST v2"}]}"#
+    ),
+    Ok("control plane: REST v2 (GraphQL is not served any more)")
+)]
+#[case(
+    "",
+    Answer::json(&json!({ "errors": [{ "message": "this API has been retired" }] })),
+    Ok("control plane: REST v2 (GraphQL is not served any more)")
+)]
+#[case(
+    "",
+    Answer::json(&json!({ "errors": [{ "message": "Cannot query field \"myself\" on type \"Query\"." }] })),
+    Err(ErrorKind::InvalidRequest)
+)]
 #[case("", Answer::status(503, "text/html", ""), Err(ErrorKind::Unavailable))]
 #[case("", Answer::status(401, "text/html", ""), Err(ErrorKind::Authentication))]
 #[case("soap", Answer::Reset, Err(ErrorKind::Configuration))]

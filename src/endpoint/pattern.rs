@@ -21,13 +21,13 @@ enum Piece {
 
 /// A compiled path pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub struct Pattern {
     pieces: Vec<Piece>,
 }
 
 impl Pattern {
     /// Compiles a path in FastAPI's syntax. What is not a well-formed parameter is literal text.
-    pub(super) fn new(path: &str) -> Self {
+    pub fn new(path: &str) -> Self {
         let mut pieces = Vec::new();
         let mut rest = path;
         while let Some((literal, name, kind, after)) = next_parameter(rest) {
@@ -45,19 +45,19 @@ impl Pattern {
     }
 
     /// A pattern that only this very path fits.
-    pub(super) fn literal(path: &str) -> Self {
+    pub fn literal(path: &str) -> Self {
         Self { pieces: vec![Piece::Literal(path.to_owned())] }
     }
 
     /// Compiles a path below a prefix of literal text.
-    pub(super) fn below(prefix: &str, path: &str) -> Self {
+    pub fn below(prefix: &str, path: &str) -> Self {
         let mut pattern = Self::new(path);
         pattern.pieces.insert(0, Piece::Literal(prefix.to_owned()));
         pattern
     }
 
     /// Returns whether a percent-decoded path fits as a whole.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str) -> bool {
         matches(&self.pieces, path)
     }
 }
