@@ -66,6 +66,11 @@ impl Remote {
         self.endpoints.get(endpoint).is_some_and(|endpoint| endpoint.input.is_some())
     }
 
+    /// Names of the endpoints that run on Runpod.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.keys().map(String::as_str).filter(|name| self.has(name))
+    }
+
     /// Whether a function or `Class.method` yields items.
     pub(super) fn is_generator(&self, endpoint: &str, callable: &str) -> bool {
         let Some(found) = self.endpoints.get(endpoint) else { return false };
