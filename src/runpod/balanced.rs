@@ -107,14 +107,14 @@ impl HttpAnswer {
 }
 
 impl Client {
-    /// Sends a request to a load-balanced endpoint and returns the answer, whatever its status.
+    /// Sends a request, and does not ask how the workers are while it waits.
     ///
     /// Repeated only where no worker has seen it, or the method is idempotent and Runpod, not the
     /// application, failed.
     ///
     /// # Errors
     /// By [`ErrorKind`], where there is no answer.
-    pub async fn request(&self, request: &BalancedRequest) -> Result<HttpAnswer, RunpodError> {
+    pub(super) async fn request_alone(&self, request: &BalancedRequest) -> Result<HttpAnswer, RunpodError> {
         let method = Method::from_bytes(request.method.to_uppercase().as_bytes()).map_err(|_| {
             let text = format!("`{}` is no HTTP method", request.method.escape_debug());
             RunpodError::new(ErrorKind::InvalidRequest, text)

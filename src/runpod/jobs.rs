@@ -14,6 +14,7 @@ use super::exchange::{Answer, Ask};
 use super::job::{CallOptions, EndpointRef, JobState};
 use super::parcel::Parcel;
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
+use super::unhealthy::with_state;
 use crate::wire::limits::{self, LimitError, Route};
 use crate::wire::payload::Payload;
 
@@ -94,7 +95,8 @@ impl Client {
         if state.status.is_terminal() {
             return Ok(state);
         }
-        self.watch(&about, &state.id, Some(begun), Some(state.status)).await
+        let ended = self.watch(&about, &state.id, Some(begun), Some(state.status.clone())).await;
+        ended.map_err(|error| with_state(error, &state))
     }
 
     /// Returns a job's state.
@@ -253,7 +255,9 @@ impl Client {
         wait: Duration,
     ) -> Result<JobState, RunpodError> {
         if let Ok(_held) = self.shared.held.try_acquire() {
-            let wait = about.repeats.left().map_or(wait, |left| wait.min(left)).max(LEAST_WAIT);
+            // The answer has the job's ID: it must come before the deadline.
+            let held = |left: Duration| wait.min(left - left / 8);
+            let wait = about.repeats.left().map_or(wait, held).max(LEAST_WAIT);
             return self.submit(about, parcel, &sync_path(wait), wait).await;
         }
         // Deployed apps are known to take `/runsync`; a large body must go there.

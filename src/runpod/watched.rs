@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::error::RunpodError;
 use super::job::{CallOptions, JobState, Status};
+use super::unhealthy::Looks;
 
 /// Requests to cancel jobs of one endpoint at once (`platform.md` 1.11).
 const CANCELLING: usize = 20;
@@ -46,11 +47,18 @@ pub(super) struct Watched {
     pub(super) arrived: Notify,
     /// Who holds one sends a request to cancel.
     pub(super) cancelling: Semaphore,
+    /// What was seen of its workers.
+    pub(super) looks: Looks,
 }
 
 impl Default for Watched {
     fn default() -> Self {
-        Self { state: Mutex::default(), arrived: Notify::new(), cancelling: Semaphore::new(CANCELLING) }
+        Self {
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            cancelling: Semaphore::new(CANCELLING),
+            looks: Looks::default(),
+        }
     }
 }
 

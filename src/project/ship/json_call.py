@@ -39,11 +39,6 @@ async def _flash_json_begun(text):
     import json
 
     tools = _flash_json_tools(_flash_json_sources)
-    for cls in list(globals().values()):
-        # Its module is not this text: pydantic finds no names for annotations that are text.
-        is_model = isinstance(cls, type) and hasattr(cls, "__pydantic_generic_metadata__")
-        if is_model and not cls.__pydantic_complete__:
-            cls.model_rebuild(raise_errors=False, _types_namespace=globals())
     try:
         function, label, value = _flash_json_target(tools, tools.validation.parse_json(text.encode()))
         positional, named = tools.validation.Inputs(function, label).bind(value)
