@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from platform_support import Official, Platform
-from runpod_flash import _core, errors, remote
+from runpod_flash import _core, errors
 from test_live_calls import DIRECTED
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -475,6 +475,7 @@ def test_deployed_resource_is_asked_by_the_route_of_the_function(
     scripted_api: Callable[[list[Any]], Scripted],
 ) -> None:
     from runpod_flash.core.resources import LoadBalancerSlsResource
+    from runpod_flash.legacy.remote import remote
     from runpod_flash.stubs.load_balancer_sls import LoadBalancerSlsStub
 
     resource = LoadBalancerSlsResource(name="deployed-routes", imageName="mine:1")
