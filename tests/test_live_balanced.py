@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from platform_support import Platform
+from platform_support import Official, Platform
+from test_live_calls import DIRECTED
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MakeProject = Callable[[dict[str, str]], Any]
+BALANCED = {"type": "LOAD_BALANCER", "scaling": {"type": "REQUEST_COUNT", "requestCount": 10}}
 
 PROGRAM = """
     import asyncio, json, os, sys, warnings
@@ -137,6 +139,47 @@ PROGRAM = """
     """
 
 
+#: What an official `/execute` can do: no classes, no numpy, no traceback.
+OFFICIAL = """
+    import asyncio, os, sys, warnings
+    warnings.simplefilter("ignore")
+    from helpers import shout
+    from runpod_flash import CpuLiveLoadBalancer
+    from runpod_flash.stubs import stub_resource
+
+    FACTOR = 3
+    run = stub_resource(CpuLiveLoadBalancer(name="official-lb"))
+
+    async def scale(value, by=FACTOR):
+        return shout(str(value * by))
+
+    def items(n):
+        yield from range(n)
+
+    def none(value=None):
+        return value
+
+    def broken(word):
+        raise LookupError(word)
+
+    async def main():
+        call = lambda function, *args, **kwargs: run(function, None, None, True, *args, **kwargs)
+        assert await asyncio.gather(*(call(scale, i, by=2) for i in range(20))) == [f"{2 * i}!" for i in range(20)]
+        assert await call(items, 3) == [0, 1, 2]
+        large = bytes(range(256)) * 10_000
+        assert await call(none, large) == large and await call(none) is None
+        try:
+            await call(broken, "too bad")
+        except RuntimeError as error:
+            assert "too bad" in str(error), error
+        else:
+            raise AssertionError("no exception")
+        print("all is well")
+
+    asyncio.run(main())
+    """
+
+
 def endpoints(platform: Platform, name: str) -> list[Any]:
     found = platform.get("/v2/serverless").json()["endpoints"]
     return [endpoint for endpoint in found if endpoint["name"].startswith(f"live-{name}")]
@@ -160,3 +203,15 @@ def test_functions_go_to_a_live_load_balanced_endpoint_by_execute(
     assert {entry["name"] for entry in tracked} == {one["name"] for one in made}
     for one in made:
         platform.request("DELETE", f"/v2/serverless/{one['id']}")
+
+
+def test_functions_run_on_the_official_execute(
+    platform: Platform, official_python: Official, project: MakeProject, run: Run
+) -> None:
+    root = project({"app.py": OFFICIAL, "helpers.py": "def shout(text): return text + '!'\n"}).root
+    place = platform.create(official_python.worker("flash_balanced"), **BALANCED)
+    live = {**platform.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
+    done = run(sys.executable, "-c", DIRECTED, place.id, "app.py", cwd=root, timeout=60, env=live)
+    place.delete()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "all is well\n"

@@ -79,13 +79,22 @@ PROGRAM = """
         }
 
 
+    api = Endpoint(name="nested-api", **CPU)
+
+
+    @api.get("/step")
+    async def step():
+        return STEP
+
+
     @Endpoint(name="nested-outer", **CPU)
     class Outer:
         def __init__(self, n):
             self.n = n
 
         async def all(self):
-            return await asyncio.gather(middle(self.n), items(1), Deep(5).up())
+            # A route's handler is the plain function: it runs in place.
+            return await asyncio.gather(middle(self.n), items(1), Deep(5).up(), step())
 
         async def broken(self):
             try:
@@ -99,7 +108,7 @@ PROGRAM = """
 
     async def main():
         outer = Outer(2)
-        found, listed, up = await outer.all()
+        found, listed, up, two = await outer.all()
         kept = int(sys.argv[1])
         assert found == {
             "other": ("other", 104),
@@ -109,7 +118,7 @@ PROGRAM = """
             "items": [(0, "deep"), (1, "deep")],
             "double": 4,
         }, found
-        assert listed == [(0, "deep")] and up == ("deep", 7), (listed, up)
+        assert listed == [(0, "deep")] and up == ("deep", 7) and two == 2, (listed, up, two)
         text = await outer.broken()
         assert "remote Deep failed: not in here" in text and "in fail" in text, text
         try:
@@ -150,9 +159,11 @@ def test_classes_and_generators_are_called_three_deep_on_our_workers(
     root = project({"app.py": PROGRAM, "shared.py": SHARED}).root
     live = {**platform.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
     done = run(sys.executable, "app.py", "104", cwd=root, timeout=120, env=live)
+    made = endpoints(platform, "nested")
     remove(platform, "nested")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all is well" in done.stdout
+    assert made == [f"live-nested-{name}" for name in ("deep", "items", "middle", "outer", "shared")]
 
 
 def test_classes_and_generators_are_called_three_deep_on_official_workers(
@@ -458,6 +469,33 @@ def test_execute_ends_with_its_deadline_or_its_task(scripted_api: Callable[[list
 
     asyncio.run(main())
     assert server.asked == [EXECUTE, EXECUTE]
+
+
+def test_deployed_resource_is_asked_by_the_route_of_the_function(
+    scripted_api: Callable[[list[Any]], Scripted],
+) -> None:
+    from runpod_flash.core.resources import LoadBalancerSlsResource
+    from runpod_flash.legacy.remote import remote
+    from runpod_flash.stubs.load_balancer_sls import LoadBalancerSlsStub
+
+    resource = LoadBalancerSlsResource(name="deployed-routes", imageName="mine:1")
+    resource.id = "ep"
+
+    @remote(resource, method="GET", path="/items/{key}", _internal=True)
+    async def item(key: str, q: int = 1) -> None: ...
+
+    @remote(resource, method="POST", path="/items", _internal=True)
+    async def add(key: str) -> None: ...
+
+    server = scripted_api([(200, {"Content-Type": "application/json"}, {"n": number}) for number in range(2)])
+
+    async def main() -> list[Any]:
+        stub = LoadBalancerSlsStub(resource)
+        return [await stub(item, None, None, True, "a/b", q=2), await stub(add, None, None, True, "a")]
+
+    assert asyncio.run(main()) == [{"n": 0}, {"n": 1}]
+    key = "Bearer rpa_TEST"
+    assert server.asked == [("GET /items/a%2Fb?q=2", key), ("POST /items", key)]
 
 
 REMOTE = {

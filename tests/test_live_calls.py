@@ -103,6 +103,18 @@ def test_notebook_cells_ship_what_other_cells_define() -> None:
     assert fresh(_shipment.shipped(names["f"]))["f"](1.5) == (2, 12, 2)
 
 
+def test_shipments_of_the_latest_functions_are_kept() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    made = []
+    for number in range(_shipment.KEPT + 10):
+        cell(1000 + number, f"def f(): return {number}\n", names)
+        made.append(names["f"])
+        _shipment.shipped(made[-1])
+    assert len(_shipment._cache) == _shipment.KEPT
+    assert _shipment.shipped(made[-1]) is _shipment.shipped(made[-1])
+    assert fresh(_shipment.shipped(made[0]))["f"]() == 0
+
+
 def test_code_that_cannot_travel_is_refused_with_place_and_fix() -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     cell(11, "import threading\nlock = threading.Lock()\n", names)

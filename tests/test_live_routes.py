@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from platform_support import Platform
+from platform_support import Official, Platform
 from support import Project, Serve, Server
 
 APP = """
@@ -284,3 +288,65 @@ def test_body_over_the_limit_is_not_sent(sides: tuple[Server, Server]) -> None:
     answer = sides[1].request("POST", "/api/raw", content=bytes(24 << 20), timeout=60)
     assert answer.status_code == 413
     assert "a load-balanced endpoint takes 30.0 MB" in answer.json()["detail"]
+
+
+WORKER = Path(__file__).parent.parent / "python/runpod_flash/worker"
+ON_OFFICIAL = """
+from fastapi import HTTPException, UploadFile
+from pydantic import BaseModel
+class Item(BaseModel):
+    name: str
+    size: int = 1
+async def both(k: str, item: Item, q: int = 0):
+    if q > 1:
+        raise HTTPException(418, "tea", headers={"x-tea": "green"})
+    return {"k": k, "size": item.size, "q": q}
+async def file(k: str, file: UploadFile):
+    return [file.filename, (await file.read()).decode()]
+async def _flash_http_call(head, body):
+    from _flash_http.worker.shipped import answer
+    return await answer("POST", "/x/{k}", NAME, head, body)
+"""
+
+
+def test_routes_are_answered_by_the_official_execute(platform: Platform, official_python: Official) -> None:
+    place = platform.create(
+        official_python.worker("flash_balanced"),
+        type="LOAD_BALANCER",
+        scaling={"type": "REQUEST_COUNT", "requestCount": 10},
+    )
+    names = ("bodies", "encoding", "functions", "report", "routes", "shipped", "validation")
+    modules = {f"_flash_http/worker/{name}.py": (WORKER / f"{name}.py").read_text() for name in names}
+    modules |= {"_flash_http/__init__.py": "", "_flash_http/worker/__init__.py": ""}
+
+    def ask(function: str, query: str, **content: Any) -> tuple[int, dict[str, str], Any]:
+        request = httpx.Request("POST", f"http://x/x/a%20b?{query}", **content)
+        head = {
+            "method": "POST",
+            "path": "/x/a%20b",
+            "query": query,
+            "headers": request.headers.multi_items(),
+            "root_path": "",
+            "client": None,
+        }
+        pickled = [base64.b64encode(pickle.dumps(value)).decode() for value in (json.dumps(head), request.read())]
+        call = {
+            "function_name": "_flash_http_call",
+            "function_code": ON_OFFICIAL.replace("NAME", function),
+            "modules": modules,
+            "args": pickled,
+        }
+        told = platform.request("POST", "/execute", call, headers={"Host": f"{place.id}.api.localhost"}).json()
+        assert told["success"], told
+        whole = pickle.loads(base64.b64decode(told["result"]))
+        length = int.from_bytes(whole[:4], "big")
+        head = json.loads(whole[4 : 4 + length])
+        return head["status"], dict(head["headers"]), json.loads(whole[4 + length :])
+
+    assert ask("both", "q=1", json={"name": "n"})[::2] == (200, {"k": "a b", "size": 1, "q": 1})
+    status, headers, body = ask("both", "q=2", json={"name": "n"})
+    assert (status, headers["x-tea"], body) == (418, "green", {"detail": "tea"})
+    status, _, body = ask("both", "", json={"size": "x"})
+    assert (status, [one["loc"] for one in body["detail"]]) == (422, [["body", "name"], ["body", "size"]])
+    assert ask("file", "", files={"file": ("a.txt", b"text")})[::2] == (200, ["a.txt", "text"])
+    place.delete()

@@ -45,6 +45,11 @@ PROGRAM = """
             raise LookupError("no more")
 
 
+    @Endpoint(name="streamed-large", **CPU)
+    def large(ballast):
+        yield len(ballast)
+
+
     @Endpoint(name="streamed-endless", **CPU)
     async def endless(path):
         try:
@@ -91,6 +96,8 @@ PROGRAM = """
         assert await items(path) is not None  # The list, as before.
         assert await collected(later(3)) == [{"n": 0}, {"n": 1}, {"n": 2}]
         assert await collected(later(0)) == []
+        # More than `/run` takes, and less than `/runsync` does.
+        assert await collected(large(bytes(9_000_000))) == [9_000_000]
         seen = []
         try:
             async for item in later(2, fails=True):

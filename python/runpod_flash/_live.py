@@ -79,7 +79,8 @@ async def stream(
     found = None if constructor is None else (constructor[0], constructor[1])
     where = ""
     if endpoint not in _made:
-        _core.live_check(name, "run", args, kwargs, found)
+        # Over the limit of `/run` it goes as a call.
+        _core.live_check(name, "runsync", args, kwargs, found)
 
     def sent(place: str, head: dict[str, Any]) -> Awaitable[str]:
         nonlocal where

@@ -46,6 +46,7 @@ class LoadBalancerSlsStub:
         """``timeout`` is for the whole call in seconds; by default what Runpod allows, 8 minutes with a cold start."""
         self.server = server
         self.timeout = timeout
+        self._endpoints: dict[Any, ResourceEndpoint] = {}
 
     async def __call__(
         self,
@@ -64,15 +65,24 @@ class LoadBalancerSlsStub:
         route = getattr(func, "__remote_config__", None) or {}
         if not isinstance(self.server, LiveServerlessMixin) and route.get("method") and route.get("path"):
             return await self._ask_route(func, route["method"], route["path"], args, kwargs)
-        arguments = arguments_of(self.server)
-        arguments.update(accelerate_downloads=accelerate_downloads)
-        for name, given in (("dependencies", dependencies), ("system_dependencies", system_dependencies)):
-            if given:
-                arguments[name] = list(given)
-        endpoint = ResourceEndpoint(self.server, **arguments)
+        endpoint = self._endpoint(dependencies, system_dependencies, accelerate_downloads)
         return await _live.call(
             endpoint, func, None, None, args, kwargs, place=self.server.id or None, timeout=self.timeout
         )
+
+    def _endpoint(
+        self, dependencies: list[str] | None, system_dependencies: list[str] | None, accelerate_downloads: bool
+    ) -> ResourceEndpoint:
+        key = (tuple(dependencies or ()), tuple(system_dependencies or ()), accelerate_downloads)
+        known = self._endpoints.get(key)
+        if known is None:
+            arguments = arguments_of(self.server)
+            arguments.update(accelerate_downloads=accelerate_downloads)
+            for name, given in (("dependencies", dependencies), ("system_dependencies", system_dependencies)):
+                if given:
+                    arguments[name] = list(given)
+            known = self._endpoints[key] = ResourceEndpoint(self.server, **arguments)
+        return known
 
     async def _ask_route(self, func: Any, method: str, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         from .. import _client
