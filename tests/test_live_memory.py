@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from platform_support import Platform
 
-PROGRAM = '''
+PROGRAM = """
 import asyncio, gc, hashlib, time
 from pathlib import Path
 
@@ -59,7 +59,7 @@ async def main():
 
 
 asyncio.run(main())
-'''
+"""
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")

@@ -197,6 +197,25 @@ def test_run_that_needs_what_another_removes_waits_and_makes_its_own(
     assert (endpoints(platform, "handed"), tracked(root)) == ([], [])
 
 
+def test_run_on_this_machine_waits_for_no_network(
+    project: Callable[..., Project], platform: Platform, proxy: FaultProxy, serve: Serve
+) -> None:
+    root = project(app("offline"))
+    server = serve(root, "--remote", env=proxy.variables)
+    assert server.runsync("/work", n=2) == 4
+    server.kill()
+    back = threading.Event()
+    proxy.rules.append(lambda _: back.wait(60) and None)
+    server = serve(root, "--local", env=proxy.variables)
+    server.wait_for_line("live-offline (")
+    server.wait_for_line("Runpod cannot be asked to remove anything: it did not answer within 5 s")
+    assert server.runsync("/work", n=3) == 6
+    server.stop()
+    back.set()
+    serve(root, "--local", "--clean", env=proxy.variables).wait_for_line("removed `live-offline`")
+    assert endpoints(platform, "offline") == []
+
+
 class Terminal:
     """A `flash run` on a terminal of 80 columns."""
 

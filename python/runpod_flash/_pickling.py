@@ -16,18 +16,22 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Writes to a sink, which also says how to reduce what would be copied otherwise."""
 
     def __init__(self, sink: Any) -> None:
-        self.dispatch_table = dict(cloudpickle.Pickler.dispatch_table)
+        super().__init__(sink, protocol=5)
+        self._reduce = sink.reduce
+        #: How objects of these very classes are reduced.
+        self._ways: dict[type, Any] = {}
         if (module := sys.modules.get("array")) is not None:
-            self.dispatch_table[module.array] = _array
+            self._ways[module.array] = _array
         if "torch" in sys.modules:
             from ._tensors import reductions
 
-            self.dispatch_table.update(reductions())
-        super().__init__(sink, protocol=5)
-        self._reduce = sink.reduce
+            self._ways.update(reductions())
 
     def reducer_override(self, obj: Any) -> Any:
-        """Ask the sink, then cloudpickle."""
+        """Ask for ways that need no copy, then cloudpickle."""
+        way = self._ways.get(type(obj))
+        if way is not None:
+            return way(obj)
         reduced = _bytearray(obj) if isinstance(obj, bytearray) else self._reduce(obj)
         return super().reducer_override(obj) if reduced is None else reduced
 

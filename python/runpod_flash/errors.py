@@ -6,7 +6,6 @@ import json
 import sys
 from typing import Any, cast
 
-
 _TRACEBACK = "\n\nremote traceback:\n"
 
 
@@ -67,7 +66,7 @@ class RunpodError(FlashError):
         # A traceback shows no attributes.
         message, sign, rest = super()._text().partition(_TRACEBACK)
         named = {"endpoint": self.endpoint, "job": self.job_id, "request": self.request_id}
-        missing = [f"{word} {value}" for word, value in named.items() if value and value not in message]
+        missing = [f"{word} {value}" for word, value in named.items() if value and f"`{value}`" not in message]
         return (f"{message} ({', '.join(missing)})" if missing else message) + sign + rest
 
 

@@ -1,7 +1,7 @@
 //! The HTTP client of a process: one pool of connections for all calls.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -263,7 +263,8 @@ fn further_roots() -> Result<Vec<reqwest::Certificate>, RunpodError> {
 fn with_trust(mut text: String) -> String {
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         if let Some(value) = std::env::var_os(name) {
-            text.push_str(&format!("; {name} is `{}`", value.display()));
+            // A text takes everything.
+            _ = write!(text, "; {name} is `{}`", value.display());
         }
     }
     text

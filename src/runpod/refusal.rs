@@ -24,12 +24,11 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
 /// Returns how long the server asks to wait: seconds, or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let asked = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            SystemTime::from(date).duration_since(SystemTime::now()).unwrap_or_default()
-        }
+    let asked = if let Ok(seconds) = text.parse::<f64>() {
+        Duration::try_from_secs_f64(seconds).ok()?
+    } else {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        SystemTime::from(date).duration_since(SystemTime::now()).unwrap_or_default()
     };
     // What no clock can count to.
     Some(asked.min(LONGEST))

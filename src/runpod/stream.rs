@@ -69,6 +69,20 @@ impl Client {
         })
     }
 
+    /// Takes the items that a job has yielded since they were last taken, as JSON texts, and its
+    /// status; waits for one as long as the server does. What is taken and dropped is lost.
+    ///
+    /// # Errors
+    /// By [`super::ErrorKind`].
+    pub async fn items(
+        &self,
+        endpoint: &EndpointRef,
+        job: &str,
+        options: &CallOptions,
+    ) -> Result<(Status, Vec<Bytes>), RunpodError> {
+        self.ask_for_items(&About::new(endpoint, options), job).await
+    }
+
     /// Asks until there are items, or the end without any.
     async fn next_items(&self, about: &About<'_>, job: &str) -> Result<(Status, Vec<Bytes>), RunpodError> {
         loop {

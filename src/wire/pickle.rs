@@ -54,7 +54,7 @@ enum Place {
         shift: u32,
         value: u64,
     },
-    /// Bytes of a value.
+    /// Bytes that are nothing but a value.
     Data(u64),
     /// Lines of old protocols.
     Lines(u8),
@@ -68,8 +68,6 @@ enum Place {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// A value by itself.
-    Value,
     Protocol,
     /// Where the last value is kept.
     Index,
@@ -193,10 +191,10 @@ impl Guard {
                 self.kept += 1;
                 Place::Opcode
             }
-            b'K' | b'h' | 0x82 => number(Meaning::Value, 1),
-            b'M' | 0x83 => number(Meaning::Value, 2),
-            b'J' | b'j' | 0x84 => number(Meaning::Value, 4),
-            b'G' | 0x95 => number(Meaning::Value, 8),
+            b'K' | b'h' | 0x82 => Place::Data(1),
+            b'M' | 0x83 => Place::Data(2),
+            b'J' | b'j' | 0x84 => Place::Data(4),
+            b'G' | 0x95 => Place::Data(8),
             0x80 => number(Meaning::Protocol, 1),
             b'q' => number(Meaning::Index, 1),
             b'r' => number(Meaning::Index, 4),
@@ -213,7 +211,6 @@ impl Guard {
 
     fn number(&mut self, meaning: Meaning, value: u64, size: u32) -> Result<Place, PickleError> {
         match meaning {
-            Meaning::Value => Ok(Place::Opcode),
             Meaning::Protocol if value > PROTOCOL => Err(PickleError::Protocol { version: value }),
             Meaning::Protocol => Ok(Place::Opcode),
             Meaning::Index => self.keep(value),
