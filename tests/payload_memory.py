@@ -100,7 +100,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "dates": lambda: np.zeros(ITEMS, "M8[us]"),
     "bytes": lambda: bytes(SIZE),
     "bytearray": lambda: bytearray(SIZE),
-    "memoryview strided": lambda: memoryview(bytes(2 * SIZE))[::2],
+    "memoryview strided": lambda: memoryview(_numbers(2 * ITEMS))[::2],
     "frame": _frame,
     "frame of rows": _frame_of_rows,
     "frame of several kinds": _mixed_frame,
