@@ -10,6 +10,7 @@ import base64
 import json
 import pickle
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -360,3 +361,43 @@ def test_annotations_of_user_code_are_what_it_says(tmp_path: Path, kind: str) ->
         worker.load(LIVE)
         request = {"function_name": "names", "function_code": code, "serialization_format": "json"}
         assert worker.json("", request)["json_result"] == "<class 'int'>"
+
+
+MODELS = """
+import asyncio
+from typing import Optional
+
+from pydantic import BaseModel
+from runpod_flash import Endpoint
+
+
+class Outer(BaseModel):
+    inner: Optional[Inner] = None
+    many: list["Inner"] = []
+
+
+class Inner(BaseModel):
+    x: int
+
+
+@Endpoint(name="models-live", cpu="cpu3c-1-2")
+async def f(n: int):
+    return Outer(inner=Inner(x=n), many=[{"x": "1"}]).model_dump()
+
+
+if __name__ == "__main__":
+    print(asyncio.run(f(3)))
+"""
+
+
+@pytest.mark.parametrize("program", ["models_app.py", "imports_it.py"])
+def test_models_whose_annotations_are_text_are_complete_on_a_live_endpoint(
+    project: Callable[..., Project], platform: Platform, run: Callable[..., Any], program: str
+) -> None:
+    files = {
+        "models_app.py": "from __future__ import annotations\n" + MODELS,
+        "imports_it.py": "import asyncio\nfrom models_app import f\nprint(asyncio.run(f(3)))\n",
+    }
+    env = {**platform.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
+    done = run(sys.executable, program, cwd=project(files).root, env=env, timeout=90)
+    assert done.stdout.strip() == "{'inner': {'x': 3}, 'many': [{'x': 1}]}", done.stderr

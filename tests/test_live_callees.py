@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from platform_support import Official, Platform
-from runpod_flash import _core
+from runpod_flash import _core, errors
 from test_live_calls import DIRECTED
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -243,6 +243,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((f"{self.command} {self.path}", self.headers.get("Authorization")))
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         answer = self.server.answers.pop(0)
+        if answer == "nothing":
+            self.server.told.set()
+            self.connection.recv(1)  # Until the client goes.
+            self.close_connection = True
+            return
         if answer is None:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
@@ -263,26 +268,37 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def stubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[Any]], tuple[Any, Scripted]]]:
-    """Make the module that stand-ins use, and the API that it asks."""
+def scripted_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[Any]], Scripted]]:
+    """Start an API with these answers, and have it asked."""
     servers = []
 
-    def make(answers: list[Any]) -> tuple[Any, Scripted]:
+    def make(answers: list[Any]) -> Scripted:
         server = Scripted(answers)
         servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         monkeypatch.setenv("RUNPOD_ENDPOINT_BASE_URL", f"http://127.0.0.1:{server.server_port}/v2")
         monkeypatch.setenv("RUNPOD_API_KEY", "rpa_TEST")
-        module = types.ModuleType("callees")
-        exec(CALLEES, module.__dict__)
-        request = {"execution_type": "function", "function_name": "inner", "function_code": "def inner(): return 1"}
-        module.add({"inner#1": {"endpoint": "ep", "request": request, "generators": []}})  # type: ignore[attr-defined]
-        return module, server
+        return server
 
     yield make
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def stubs(scripted_api: Callable[[list[Any]], Scripted]) -> Callable[[list[Any]], tuple[Any, Scripted]]:
+    """Make the module that stand-ins use, and the API that it asks."""
+
+    def make(answers: list[Any]) -> tuple[Any, Scripted]:
+        server = scripted_api(answers)
+        module: Any = types.ModuleType("callees")
+        exec(CALLEES, module.__dict__)
+        request = {"execution_type": "function", "function_name": "inner", "function_code": "def inner(): return 1"}
+        module.add({"inner#1": {"endpoint": "ep", "request": request, "generators": []}})
+        return module, server
+
+    return make
 
 
 def done(value: Any) -> tuple[int, dict[str, str], Any]:
@@ -362,6 +378,86 @@ def test_stand_ins_keep_a_bounded_number_of_names(stubs: Any) -> None:
     assert len(module.table) == module.KEPT
     with pytest.raises(RuntimeError, match="does not know `inner#1` any more"):
         asyncio.run(module.call("inner#1", (), {}))
+
+
+def pickled(value: Any) -> tuple[int, dict[str, str], Any]:
+    text = base64.b64encode(pickle.dumps(value)).decode()
+    return 200, {"X-Runpod-Worker-Id": "w1"}, {"success": True, "result": text, "stdout": "said\n"}
+
+
+async def execute(timeout: float | None = None) -> Any:
+    head = json.dumps({"function_name": "f", "function_code": "def f(): return 1"})
+    return await _core.live_execute("ep", "f", head, (), {}, None, timeout)
+
+
+EXECUTE = ("POST /execute", "Bearer rpa_TEST")
+LARGE = bytes(range(256)) * 20_000
+
+
+@pytest.mark.parametrize(
+    ("answers", "value", "times"),
+    [
+        ([pickled(LARGE)], LARGE, 1),
+        ([(200, {}, {"success": True, "result": None})], None, 1),
+        ([(400, {}, {"error": "no workers available"}), pickled(7)], 7, 2),
+        ([(429, {"Retry-After": "0"}, {"error": "slow down"}), pickled(7)], 7, 2),
+        ([(503, {"Retry-After": "0"}, b""), pickled(7)], 7, 2),
+    ],
+    ids=["large", "nothing", "no worker yet", "limited", "refused"],
+)
+def test_execute_is_sent_again_where_no_worker_has_begun(
+    scripted_api: Callable[[list[Any]], Scripted], answers: list[Any], value: Any, times: int
+) -> None:
+    server = scripted_api(answers)
+    found, _ = asyncio.run(execute())
+    assert found == value
+    assert server.asked == [EXECUTE] * times
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        ((500, {"X-Runpod-Worker-Id": "w1"}, b"boom"), errors.ServiceUnavailableError, "boom"),
+        ((429, {"X-Runpod-Worker-Id": "w1"}, b"mine"), errors.RateLimitError, "mine"),
+        ((502, {}, b""), errors.ServiceUnavailableError, "may have begun, so it was not sent again"),
+        (None, errors.ConnectionFailedError, "may have begun, so it was not sent again"),
+        ((404, {"X-Runpod-Worker-Id": "w1"}, {"detail": "Not Found"}), errors.InvalidRequestError, "run no functions"),
+        ((404, {}, {"error": "endpoint not found"}), errors.NotFoundError, "endpoint not found"),
+        ((401, {}, {"error": "unauthorized"}), errors.AuthenticationError, "unauthorized"),
+        ((200, {}, b"<html>"), errors.MalformedAnswerError, "FunctionResponse"),
+        (
+            (200, {}, {"success": False, "error": "too bad\nTraceback (most recent call last):\n  x\nKeyError: 'k'"}),
+            errors.RemoteExecutionError,
+            "too bad",
+        ),
+    ],
+    ids=["worker failed", "worker limits", "gateway", "reset", "no live worker", "gone", "key", "no JSON", "raised"],
+)
+def test_execute_is_sent_once_where_a_worker_may_have_begun(
+    scripted_api: Callable[[list[Any]], Scripted], answer: Any, error: type[Exception], text: str
+) -> None:
+    server = scripted_api([answer])
+    with pytest.raises(error) as raised:
+        asyncio.run(execute())
+    assert text in str(raised.value)
+    assert server.asked == [EXECUTE]
+
+
+def test_execute_ends_with_its_deadline_or_its_task(scripted_api: Callable[[list[Any]], Scripted]) -> None:
+    server = scripted_api(["nothing", "nothing"])
+    with pytest.raises(TimeoutError, match=r"0\.3 s"):
+        asyncio.run(execute(0.3))
+
+    async def main() -> None:
+        server.told.clear()
+        task = asyncio.ensure_future(execute())
+        await asyncio.to_thread(server.told.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert server.asked == [EXECUTE, EXECUTE]
 
 
 REMOTE = {

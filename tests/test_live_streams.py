@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from platform_support import Official, Platform
+from platform_support import FINAL, Official, Platform
 from test_live_calls import DIRECTED
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -118,17 +119,45 @@ PROGRAM = """
         asyncio.run(main())
     """
 
-JSON = """
-    import os, time
-    from runpod_flash import Endpoint
+REMOTE = {
+    "items.py": """
+        import os, time
+        from pydantic import BaseModel
+        from runpod_flash import Endpoint
 
-    @Endpoint(name="streamed-json", cpu="cpu3c-1-2")
-    def items(path: str, n: int):
-        for i in range(n):
-            yield {"n": i}
-            while not os.path.exists(path):
-                time.sleep(0.01)
-    """
+        class Item(BaseModel):
+            n: int
+
+        @Endpoint(name="remote-items", cpu="cpu3c-1-2")
+        def items(path: str, n: int = 2, fails: bool = False):
+            for i in range(n):
+                yield Item(n=i)
+                while not os.path.exists(path):
+                    time.sleep(0.01)
+            if fails:
+                raise LookupError("no more")
+
+        @Endpoint(name="remote-later", cpu="cpu3c-1-2")
+        class Later:
+            async def all(self, n: int):
+                for i in range(n):
+                    yield [i]
+    """,
+    "local.py": """
+        from items import Later, items
+        from runpod_flash import Endpoint
+
+        @Endpoint(name="remote-reader", cpu="cpu3c-1-2")
+        async def read(go: str):
+            found = []
+            async for item in items(go):
+                found.append(item.n)
+                open(go, "w").close()
+            async for item in Later().all(2):
+                found.append(item)
+            return found
+    """,
+}
 
 
 def remove(platform: Platform) -> None:
@@ -162,3 +191,37 @@ def test_items_come_at_the_end_from_an_official_worker(
     place.delete()
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("all is well\n")
+
+
+def test_remote_run_streams_items_as_they_come(
+    platform: Platform, project: MakeProject, serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    server = serve(project(REMOTE), "--remote", "remote-items", "remote-later", env=platform.variables)
+    go = tmp_path / "go"
+
+    def run(name: str, **inputs: Any) -> str:
+        return str(server.post(f"/v2/{name}/run", {"input": inputs}).json()["id"])
+
+    def drained(name: str, job: str) -> tuple[list[Any], Any]:
+        items: list[Any] = []
+        while True:
+            answer = server.get(f"/v2/{name}/stream/{job}").json()
+            items += [chunk["output"] for chunk in answer["stream"]]
+            if items:
+                go.touch()  # Only what has come already goes on.
+            if answer["status"] in FINAL and not answer["stream"]:
+                return items, server.get(f"/v2/{name}/status/{job}").json()
+
+    items, state = drained("remote-items", run("remote-items", path=str(go)))
+    assert items == state["output"] == [{"n": 0}, {"n": 1}]
+    assert state["status"] == "COMPLETED"
+    items, state = drained("remote-items", run("remote-items", path=str(go), n=1, fails=True))
+    assert (items, state["status"]) == ([{"n": 0}], "FAILED")
+    assert "no more" in state["error"]
+    items, state = drained("remote-items", run("remote-items", path=str(go), n="x"))
+    assert (items, state["status"]) == ([], "FAILED")
+    items, state = drained("remote-later", run("remote-later", n=2))
+    assert items == state["output"] == [[0], [1]]
+    # A worker of this machine reads them by the same way.
+    assert server.runsync("/local", go=str(tmp_path / "read")) == [0, 1, [0], [1]]
+    server.stop()

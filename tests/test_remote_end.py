@@ -172,6 +172,50 @@ def test_two_runs_of_one_project_share_its_endpoints(
     assert (endpoints(platform, "shared"), tracked(root)) == ([], [])
 
 
+def test_run_that_needs_what_another_removes_waits_and_makes_its_own(
+    project: Callable[..., Project], platform: Platform, proxy: FaultProxy, serve: Serve
+) -> None:
+    root = project(app("handed"))
+    first = serve(root, "--remote", env=proxy.variables)
+    second = serve(root, "--remote", env=proxy.variables)
+    assert first.runsync("/work", n=2) == 4
+    before = json.loads((root / ".flash/resources.json").read_text())["endpoints"][0]["id"]
+    going_on = threading.Event()
+    proxy.rules.append(lambda request: going_on.wait(60) and None if "deleteEndpoint" in request else None)
+    first.process.send_signal(signal.SIGINT)
+    until(lambda: proxy.count("deleteEndpoint") == 1)
+    answers: list[Any] = []
+    calling = threading.Thread(target=lambda: answers.append(second.runsync("/work", n=3)))
+    calling.start()
+    second.wait_for_line(f"waiting for process {first.process.pid}, which is at work on `live-handed`")
+    going_on.set()
+    calling.join(30)
+    assert answers == [6]
+    assert first.stop() == 0
+    assert json.loads((root / ".flash/resources.json").read_text())["endpoints"][0]["id"] != before
+    assert second.stop() == 0
+    assert (endpoints(platform, "handed"), tracked(root)) == ([], [])
+
+
+def test_run_on_this_machine_waits_for_no_network(
+    project: Callable[..., Project], platform: Platform, proxy: FaultProxy, serve: Serve
+) -> None:
+    root = project(app("offline"))
+    server = serve(root, "--remote", env=proxy.variables)
+    assert server.runsync("/work", n=2) == 4
+    server.kill()
+    back = threading.Event()
+    proxy.rules.append(lambda _: back.wait(60) and None)
+    server = serve(root, "--local", env=proxy.variables)
+    server.wait_for_line("live-offline (")
+    server.wait_for_line("Runpod cannot be asked to remove anything: it did not answer within 5 s")
+    assert server.runsync("/work", n=3) == 6
+    server.stop()
+    back.set()
+    serve(root, "--local", "--clean", env=proxy.variables).wait_for_line("removed `live-offline`")
+    assert endpoints(platform, "offline") == []
+
+
 class Terminal:
     """A `flash run` on a terminal of 80 columns."""
 

@@ -118,6 +118,8 @@ def test_console_says_where_and_why(
             1,
             ["api.runpod.test cannot be reached through the proxy http://127.0.0.1:9:", "`flash run --local`"],
         ),
+        (["--remote"], {"FLASH_CONTROL_PLANE": "rest", "RUNPOD_API_KEY": "rpa_WRONGKEY"}, 1, ["answered 401"]),
+        (["--remote"], {"FLASH_CONTROL_PLANE": "graphql", "RUNPOD_API_KEY": "rpa_WRONGKEY"}, 1, ["answered 401"]),
         (["--remote"], {"FLASH_CONTROL_PLANE": "soap"}, 1, ["FLASH_CONTROL_PLANE=`soap` names no control plane"]),
     ],
 )
@@ -246,7 +248,7 @@ def test_auto_provision_makes_all_endpoints_at_the_start(
     for name in ("auto-a", "auto-b"):
         server.wait_for_line(re.compile(rf"^{name} │ is on Runpod \(\w+\)"))
     server.wait_for_line("auto-c │ worker ready")
-    assert list(endpoints(platform, "auto")) == ["live-auto-a", "live-auto-b"]
+    assert sorted(endpoints(platform, "auto")) == ["live-auto-a", "live-auto-b"]
     assert server.stop() == 0
     assert endpoints(platform, "auto") == {}
 
@@ -302,6 +304,18 @@ def test_cost_limit_is_enforced_until_it_is_done(
         proxy.heal()
         server.wait_for_line("stopped `live-again`")
         assert endpoints(cloud, "again") == {}
+        assert server.stop() == 0
+
+
+def test_cost_of_workers_that_nobody_counts_is_that_of_all(
+    project: Callable[..., Project], session_environment: dict[str, str], serve: Serve
+) -> None:
+    with costly(session_environment) as cloud, fault_proxy(cloud) as proxy:
+        proxy.answer("/health", 404, '{"error":"no health today"}')
+        variables = proxy.variables | {"RUNPOD_ENDPOINT_BASE_URL": f"{proxy.url}/v2"}
+        server = serve(project(app("uncounted")), "--remote", "--max-cost", "0.50", env=variables)
+        assert server.runsync("/work", n=2) == 4
+        server.wait_for_line("stopped `live-uncounted`")
         assert server.stop() == 0
 
 

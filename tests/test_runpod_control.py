@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fault_proxy import fault_proxy
 from platform_support import Platform
 from runpod_flash import _core, errors
 
@@ -203,6 +204,28 @@ async def test_app_is_built_uploaded_and_deployed(manage: Manage, tmp_path: Path
     await manage("deleteFlashEnvironment", flashEnvironmentId=environment["id"])
     await manage("deleteFlashApp", flashAppId=app["id"])
     assert await manage("getFlashApp", flashAppId=app["id"]) is None
+
+
+async def test_store_that_refuses_an_upload_is_named_without_its_address(
+    platform: Platform, account: str, manage: Manage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    artifact = tmp_path / "artifact.tgz"
+    artifact.write_bytes(gzip.compress(uuid.uuid4().bytes * 40_000, 0))
+    with fault_proxy(platform) as proxy:
+        monkeypatch.setenv("RUNPOD_API_BASE_URL", proxy.url)
+        app = await manage("createFlashApp", name=f"store-{uuid.uuid4().hex[:8]}")
+        upload = {"flashAppId": app["id"], "path": str(artifact), "manifest": {"resources": {}}}
+        proxy.answer("/_platform/artifacts/", 403, "<Error>Request has expired</Error>", "application/xml")
+        with pytest.raises(errors.InvalidRequestError, match=r"answered 403") as raised:
+            await manage("uploadFlashBuild", **upload)
+        assert "the address that Runpod gave may have expired: try again" in str(raised.value)
+        assert "signature" not in str(raised.value) + repr(raised.value)
+        proxy.heal()
+        proxy.answer("/_platform/artifacts/", 503, "<Error>SlowDown</Error>", "application/xml", times=1)
+        told: list[int] = []
+        build = await manage("uploadFlashBuild", **upload, progress=told.append)
+        assert (sum(told), bool(build["id"])) == (artifact.stat().st_size, True)
+        assert proxy.count("/_platform/artifacts/") == 3
 
 
 async def test_what_is_no_artifact_is_refused_before_anything_is_sent(manage: Manage, tmp_path: Path) -> None:

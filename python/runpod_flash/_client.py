@@ -30,9 +30,10 @@ def job(data: dict[str, Any], endpoint: Endpoint) -> EndpointJob[Any]:
     return EndpointJob(data, endpoint)
 
 
-def known(endpoint: Endpoint) -> tuple[str, ...] | None:
+def known(endpoint: Endpoint, *, balanced: bool = False) -> tuple[str, ...] | None:
     """Return how the core addresses an endpoint whose ID is known."""
-    found = endpoint.id if endpoint.id is not None else endpoint._endpoint_id
+    made = endpoint._balanced_id if balanced else endpoint._endpoint_id
+    found = endpoint.id if endpoint.id is not None else made
     return None if found is None else (str(found),)
 
 
@@ -41,21 +42,27 @@ async def reference(
 ) -> tuple[str, ...]:
     """Return how the core addresses an endpoint: ``(id,)``, or app, environment and name.
 
-    An ID always counts. An image becomes an endpoint at its first request; in a worker on Runpod it is
-    the one that was deployed with the app. None is made for a body that its route does not take.
+    An ID always counts. An image becomes an endpoint at its first request, a load-balanced one for the route
+    ``balanced`` and a queue-based one for jobs; in a worker on Runpod it is the one that was deployed with the
+    app. None is made for a body that its route does not take.
     """
-    if (found := known(endpoint)) is not None:
+    balanced = route == "balanced"
+    if (found := known(endpoint, balanced=balanced)) is not None:
         return found
     if os.environ.get("RUNPOD_ENDPOINT_ID") or os.environ.get("RUNPOD_POD_ID"):
         from . import _deployed
 
         return _deployed.address(endpoint)
     _core.check_size(str(endpoint.name), route, list(body), list(sizes))
-    endpoint._endpoint_id = await _provision(endpoint)
-    return (endpoint._endpoint_id,)
+    made = await _provision(endpoint, balanced)
+    if balanced:
+        endpoint._balanced_id = made
+    else:
+        endpoint._endpoint_id = made
+    return (made,)
 
 
-async def _provision(endpoint: Endpoint) -> str:
+async def _provision(endpoint: Endpoint, balanced: bool) -> str:
     if os.environ.get("FLASH_TARGET", "").strip().lower() == "local":
         from .errors import TargetError
 
@@ -64,9 +71,11 @@ async def _provision(endpoint: Endpoint) -> str:
             hint="leave FLASH_TARGET unset, or use Endpoint(id=...) with an endpoint that exists",
         )
     from . import _light
-    from .legacy import cloud
+    from .legacy import cloud, declared
 
-    return await cloud.provision(_light.resource_of(endpoint._build_resource_config()))
+    config = endpoint._build_resource_config()
+    resource = declared.balanced_resource(endpoint, config.name) if balanced else _light.resource_of(config)
+    return await cloud.provision(resource)
 
 
 def body(

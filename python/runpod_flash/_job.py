@@ -111,9 +111,9 @@ class EndpointJob(Generic[T]):
         except DeadlineExceededError as error:
             if timeout is None:
                 raise
-            raise TimeoutError(
-                f"job {self.id} did not complete within {timeout}s (last status: {self._data.get('status', 'UNKNOWN')})"
-            ) from error
+            last = error.last_status or self._data.get("status", "UNKNOWN")
+            text = f"job {self.id} did not complete within {timeout}s (last status: {last})"
+            raise TimeoutError(text) from error
         return self
 
     async def stream(self) -> AsyncIterator[Any]:

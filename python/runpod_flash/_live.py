@@ -87,7 +87,13 @@ async def stream(
         head["stream"] = method or shipment.name
         return _core.live_submit(place, name, json.dumps(head), args, kwargs, found)
 
-    job = await _sent(endpoint, shipment, method, constructor, sent)
+    try:
+        job = await _sent(endpoint, shipment, method, constructor, sent)
+    except errors.PayloadTooLargeError:
+        # `/runsync` takes more than `/run`, and gives all items together.
+        for item in await call(endpoint, target, method, constructor, args, kwargs):
+            yield item
+        return
     items = _core.job_stream((where,), job, None)
     has_ended = False
     try:

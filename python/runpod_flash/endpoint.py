@@ -108,6 +108,7 @@ class Endpoint(_core.EndpointBase):
         self._cached_resource_config: Any = None
         self._endpoint_url: str | None = None
         self._endpoint_id: str | None = None
+        self._balanced_id: str | None = None
 
     @property
     def is_load_balanced(self) -> bool:

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import Any, cast
 
+_TRACEBACK = "\n\nremote traceback:\n"
+
 
 class FlashError(Exception):
     """Base of all errors of this package.
@@ -59,6 +61,13 @@ class RunpodError(FlashError):
     body: str | None = None
     last_status: str | None = None
     retry_after: float | None = None
+
+    def _text(self) -> str:
+        # A traceback shows no attributes.
+        message, sign, rest = super()._text().partition(_TRACEBACK)
+        named = {"endpoint": self.endpoint, "job": self.job_id, "request": self.request_id}
+        missing = [f"{word} {value}" for word, value in named.items() if value and f"`{value}`" not in message]
+        return (f"{message} ({', '.join(missing)})" if missing else message) + sign + rest
 
 
 class AuthenticationError(RunpodError, PermissionError):
@@ -150,7 +159,7 @@ class RemoteExecutionError(FlashRuntimeError):
         message = super()._text()
         if not self.remote_traceback:
             return message
-        return f"{message}\n\nremote traceback:\n{self.remote_traceback.rstrip()}"
+        return f"{message}{_TRACEBACK}{self.remote_traceback.rstrip()}"
 
 
 class InvalidInputError(RemoteExecutionError, ValueError):

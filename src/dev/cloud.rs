@@ -47,6 +47,10 @@ impl Cloud {
         let key = require_key()?;
         let client = Client::new(urls.clone(), Some(key))?;
         let chosen = control::choose(&client).await?;
+        if !chosen.has_answered {
+            // A key that is not taken is found now, not at the first call.
+            chosen.plane.endpoints().await?;
+        }
         let told = Arc::clone(console);
         let provisioner = Provisioner::new(ProvisionerOptions {
             control: chosen.plane,

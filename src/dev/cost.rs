@@ -1,6 +1,6 @@
 //! What a run's workers on Runpod cost: shown while they run, and the end of it at a limit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,28 @@ struct Meter {
 }
 
 impl Meter {
-    /// Counts the time since the last look, at the dearer of both rates; `None`: nobody knows, so
-    /// what was goes on.
-    fn count(&mut self, now: Instant, rate: Option<f64>) {
-        let next = rate.unwrap_or(self.rate);
+    /// Counts the time since the last look, at the dearer of both rates.
+    fn count(&mut self, now: Instant, rate: f64) {
         let hours = now.saturating_duration_since(self.last).as_secs_f64() / 3600.0;
-        self.spent += f64::max(self.rate, next) * hours;
-        (self.last, self.rate) = (now, next);
+        self.spent += f64::max(self.rate, rate) * hours;
+        (self.last, self.rate) = (now, rate);
+    }
+}
+
+/// How many workers each endpoint had when Runpod last said it, by its ID.
+#[derive(Default)]
+struct Counts(HashMap<String, u64>);
+
+impl Counts {
+    /// Where Runpod does not say it, what was goes on; of an endpoint that it never spoke of, all
+    /// workers may run.
+    fn note(&mut self, tracked: &Tracked, id: &str, said: Option<u64>) -> u64 {
+        if let Some(count) = said {
+            self.0.insert(id.to_owned(), count);
+            return count;
+        }
+        let most = || tracked.config.as_ref().and_then(|config| config.workers_max?.try_into().ok());
+        self.0.get(id).copied().or_else(most).unwrap_or(1)
     }
 }
 
@@ -36,6 +51,7 @@ impl Meter {
 pub(super) async fn watch(backend: Arc<LiveBackend>, console: Arc<Console>, max_cost: Option<f64>) {
     let mut used = backend.used();
     let mut meter = Meter { spent: 0.0, rate: 0.0, last: Instant::now() };
+    let mut counts = Counts::default();
     let mut shown = String::new();
     let mut is_idle = true;
     loop {
@@ -51,13 +67,11 @@ pub(super) async fn watch(backend: Arc<LiveBackend>, console: Arc<Console>, max_
         let mut is_known = true;
         for tracked in &in_use {
             let Some(id) = &tracked.id else { continue };
-            match backend.workers(id).await {
-                Ok(count) => workers.push((tracked, count)),
-                Err(_) => is_known = false,
-            }
+            let said = backend.workers(id).await.ok();
+            is_known &= said.is_some();
+            workers.push((tracked, counts.note(tracked, id, said)));
         }
-        let rate = is_known.then(|| workers.iter().map(|(tracked, count)| price(tracked, *count)).sum());
-        meter.count(Instant::now(), rate);
+        meter.count(Instant::now(), workers.iter().map(|(tracked, count)| price(tracked, *count)).sum());
         if is_known {
             let text = rates(&workers);
             if text != shown {
@@ -185,16 +199,28 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_goes_on_and_the_dearer_rate_counts() {
+    fn dearer_rate_of_two_looks_counts() {
         let start = Instant::now();
         let hour = |hours: u64| start + Duration::from_secs(3600 * hours);
         let mut meter = Meter { spent: 0.0, rate: 0.0, last: start };
-        meter.count(hour(1), Some(2.0));
+        meter.count(hour(1), 2.0);
         assert!((meter.spent - 2.0).abs() < 1e-9, "a worker may have started at once");
-        meter.count(hour(2), None);
-        assert!((meter.spent - 4.0).abs() < 1e-9, "a failed look stops no worker");
-        meter.count(hour(3), Some(0.0));
-        meter.count(hour(9), Some(0.0));
-        assert!((meter.spent - 6.0).abs() < 1e-9, "no worker, no cost");
+        meter.count(hour(2), 0.0);
+        assert!((meter.spent - 4.0).abs() < 1e-9, "or ended just now");
+        meter.count(hour(9), 0.0);
+        assert!((meter.spent - 4.0).abs() < 1e-9, "no worker, no cost");
+    }
+
+    #[test]
+    fn workers_that_nobody_counts_are_those_that_there_were_or_could_be() {
+        let tracked: Tracked = serde_json::from_value(serde_json::json!({
+            "class": "LiveServerless", "name": "live-a", "api": "https://api", "id": "a", "made": "",
+            "is_temporary": true, "config": { "name": "live-a", "workersMax": 3 },
+        }))
+        .expect("an endpoint");
+        let mut counts = Counts::default();
+        assert_eq!(counts.note(&tracked, "a", None), 3);
+        assert_eq!(counts.note(&tracked, "a", Some(1)), 1);
+        assert_eq!(counts.note(&tracked, "a", None), 1);
     }
 }

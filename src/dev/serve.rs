@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::app::App;
 use super::cloud::{Cloud, list_leftovers};
@@ -29,7 +30,7 @@ use crate::project::variables::Variables;
 use crate::project::{Project, Reader, Severity};
 use crate::requirements::{Environments, HostPython};
 use crate::runpod::live::{Store, Tracked};
-use crate::runpod::{RunpodError, credentials};
+use crate::runpod::{ErrorKind, RunpodError, credentials};
 use crate::server::guard::{Guard, host_name, new_token};
 use crate::server::listen;
 use crate::server::signals::Signals;
@@ -37,6 +38,8 @@ use crate::wire::Backend;
 
 /// How long what runs may go on after the first Ctrl-C.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long a run that needs nothing of Runpod waits for it.
+const UNHURRIED: Duration = Duration::from_secs(5);
 /// How long answers may take to reach their clients once the workers are gone.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
@@ -143,6 +146,8 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     app.with_table(|table| startup::print(&console, table, &address, &lines, token.as_deref()));
     if let Some(cloud) = cloud.as_ref().filter(|_| targets.has_remote()) {
         cloud.announce(options.max_cost);
+    } else if options.max_cost.is_some() {
+        console.note("--max-cost: nothing of this run is on Runpod");
     }
     if options.start_workers {
         let (there, here) = startup::served(&project).partition(|name| targets.is_remote(name));
@@ -168,13 +173,13 @@ async fn run(options: DevOptions, host: HostPython, console: Arc<Console>) -> Re
     let drained = async {
         if let Some(cloud) = &cloud {
             // What runs on Runpod may finish as well.
-            let _ = tokio::time::timeout(GRACE, &mut serving).await;
+            let _ = timeout(GRACE, &mut serving).await;
             cloud.end("").await;
         }
         platform.shutdown(GRACE).await;
         // A client that does not read its answer must not keep the server.
         if !serving.is_finished() {
-            let _ = tokio::time::timeout(LAST_BYTES, serving).await;
+            let _ = timeout(LAST_BYTES, serving).await;
         }
     };
     tokio::select! {
@@ -232,7 +237,14 @@ async fn decide(
     let empty = Arc::new(Project { files: Vec::new(), ..Project::clone(project) });
     let mut cloud = None;
     if targets.has_remote() || (has_key && (options.clean || !left.is_empty())) {
-        match Cloud::start(root, options.max_cost, console, &empty).await {
+        let start = Cloud::start(root, options.max_cost, console, &empty);
+        let started = if targets.has_remote() || options.clean {
+            start.await
+        } else {
+            // Who works here alone does not wait for a network that is not there.
+            timeout(UNHURRIED, start).await.unwrap_or_else(|_| Err(silent()))
+        };
+        match started {
             Ok(started) => cloud = Some(started),
             Err(error) if targets.has_remote() => return Err(or_local(error).into()),
             Err(error) => {
@@ -250,6 +262,11 @@ async fn decide(
         cloud.offer_leftovers(options.clean).await?;
     }
     if is_served { Ok(Decided { targets, cloud, empty }) } else { Err(DevError::NoEndpoints) }
+}
+
+fn silent() -> RunpodError {
+    let text = format!("it did not answer within {} s", UNHURRIED.as_secs());
+    RunpodError::new(ErrorKind::Connection, text)
 }
 
 /// Says as well what does without Runpod.

@@ -31,7 +31,7 @@ pub(super) fn client(py: Python<'_>) -> PyResult<Client> {
         return Ok(client.clone());
     }
     let key = match credentials::find_key() {
-        None if is_here(&urls.endpoints) => None,
+        None if urls.is_here() => None,
         None => Some(credentials::require_key().map_err(|error| errors::runpod(py, &error))?),
         found => found,
     };
@@ -45,11 +45,6 @@ pub(super) fn client(py: Python<'_>) -> PyResult<Client> {
     let client = Client::new(urls.clone(), key.clone()).map_err(|error| errors::runpod(py, &error))?;
     *cached = Some((urls, key, client.clone()));
     Ok(client)
-}
-
-fn is_here(url: &str) -> bool {
-    let host = url.strip_prefix("http://").and_then(|rest| rest.split(['/', ':']).next());
-    host.is_some_and(|host| host == "localhost" || host.starts_with("127.") || host.ends_with(".localhost"))
 }
 
 /// Returns where a call of another endpoint's queue-based function goes now: `parent`, `local`,

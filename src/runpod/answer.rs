@@ -180,6 +180,12 @@ pub(crate) fn malformed(body: &[u8], why: &str) -> RunpodError {
     let what = if short.is_empty() { "an empty answer".to_owned() } else { format!("`{short}`") };
     let mut error =
         RunpodError::new(ErrorKind::Malformed, format!("Runpod's answer cannot be read: {why}: {what}"));
+    if text.trim_start().starts_with('<') {
+        error.hint = Some(
+            "the answer is a page, not Runpod's API: check RUNPOD_ENDPOINT_BASE_URL, and proxies on the way"
+                .to_owned(),
+        );
+    }
     error.exchange.body = Some(text);
     error
 }

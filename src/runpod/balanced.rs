@@ -15,6 +15,7 @@ use super::error::{ErrorKind, RunpodError};
 use super::exchange::{address, check_form, headers, too_long};
 use super::job::EndpointRef;
 use super::jobs::check_size;
+use super::parcel::Parcel;
 use super::refusal::{broken, refusal, unanswered};
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
 use crate::wire::limits::{self, Route};
@@ -106,14 +107,14 @@ impl HttpAnswer {
 }
 
 impl Client {
-    /// Sends a request to a load-balanced endpoint and returns the answer, whatever its status.
+    /// Sends a request, and does not ask how the workers are while it waits.
     ///
     /// Repeated only where no worker has seen it, or the method is idempotent and Runpod, not the
     /// application, failed.
     ///
     /// # Errors
     /// By [`ErrorKind`], where there is no answer.
-    pub async fn request(&self, request: &BalancedRequest) -> Result<HttpAnswer, RunpodError> {
+    pub(super) async fn request_alone(&self, request: &BalancedRequest) -> Result<HttpAnswer, RunpodError> {
         let method = Method::from_bytes(request.method.to_uppercase().as_bytes()).map_err(|_| {
             let text = format!("`{}` is no HTTP method", request.method.escape_debug());
             RunpodError::new(ErrorKind::InvalidRequest, text)
@@ -122,11 +123,13 @@ impl Client {
             .map_err(|error| error.at_endpoint(request.endpoint.name()))?;
         let policy = if method.is_idempotent() { Repeat::Always } else { Repeat::IfNotBegun };
         let deadline = Deadline::after(Some(request.timeout.unwrap_or(WHOLE)));
+        let parcel = Parcel::new(&request.body);
+        let _at_end = parcel.given_up_at_end();
         let last = Mutex::new(None);
         let keep = |answer| *last.lock().unwrap_or_else(PoisonError::into_inner) = answer;
         let answered = repeat(policy, &self.shared.timing, deadline, || async {
             keep(None);
-            let answer = self.send_balanced(request, &method, deadline).await?;
+            let answer = self.send_balanced(request, &parcel, &method, deadline).await?;
             match trouble_of(&answer) {
                 Some(trouble) => {
                     keep(Some(answer));
@@ -151,6 +154,7 @@ impl Client {
     async fn send_balanced(
         &self,
         request: &BalancedRequest,
+        parcel: &Parcel,
         method: &Method,
         deadline: Deadline,
     ) -> Result<HttpAnswer, Trouble> {
@@ -163,11 +167,11 @@ impl Client {
             sending = sending.header("Host", host);
         }
         let given = headers(&request.headers).map_err(wrong)?;
-        if !request.body.is_empty() {
+        if let Some(body) = parcel.body().filter(|_| !request.body.is_empty()) {
             if !given.contains_key("content-type") {
                 sending = sending.header("Content-Type", "application/json");
             }
-            sending = sending.body(reqwest::Body::wrap(request.body.body()));
+            sending = sending.body(reqwest::Body::wrap(body));
         }
         let exchange = async {
             let mut response = send(sending.headers(given)).await.map_err(|error| unanswered(&error))?;

@@ -16,6 +16,7 @@ use super::job::{CallOptions, EndpointRef, JobState};
 use super::jobs::About;
 use super::parcel::Parcel;
 use super::retry::Deadline;
+use super::unhealthy::with_state;
 use super::watched::Watched;
 
 /// Cancellations of an endpoint on their way at once.
@@ -90,14 +91,15 @@ impl Client {
             state
         } else {
             let ended = tokio::select! {
-                ended = self.watch(about, &state.id, Some(begun), Some(state.status)) => ended,
+                ended = self.watch(about, &state.id, Some(begun), Some(state.status.clone())) => ended,
                 () = ending.cancelled() => return Err(ended()),
             };
             match &ended {
                 Err(error) if error.kind == ErrorKind::JobNotFound => wanted.is_over = true,
                 _ => {}
             }
-            ended.map_err(|mut error| {
+            ended.map_err(|error| {
+                let mut error = with_state(error, &state);
                 if error.kind == ErrorKind::DeadlineExceeded {
                     error.message.push_str("; it is cancelled");
                     error.hint =

@@ -1,7 +1,7 @@
 //! The HTTP client of a process: one pool of connections for all calls.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -32,6 +32,8 @@ const PONG: Duration = Duration::from_secs(20);
 const STREAM_WINDOW: u32 = 4 << 20;
 /// Variables by which other Python clients are told of certificates.
 const BUNDLES: [&str; 2] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+/// How many endpoints are remembered before idle ones are forgotten.
+const ENDPOINTS: usize = 256;
 /// Requests that are held open until a job ends: an HTTP/2 connection carries about a hundred
 /// requests at once, and what waits must leave room for what is sent.
 const HELD: usize = 64;
@@ -167,6 +169,10 @@ impl Client {
         if let Some(watched) = all.get(endpoint) {
             return Arc::clone(watched);
         }
+        if all.len() >= ENDPOINTS {
+            // A process may call endpoints that come and go.
+            all.retain(|_, watched| Arc::strong_count(watched) > 1 || !watched.is_idle());
+        }
         let watched = Arc::new(Watched::default());
         all.insert(endpoint.clone(), Arc::clone(&watched));
         watched
@@ -257,7 +263,8 @@ fn further_roots() -> Result<Vec<reqwest::Certificate>, RunpodError> {
 fn with_trust(mut text: String) -> String {
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         if let Some(value) = std::env::var_os(name) {
-            text.push_str(&format!("; {name} is `{}`", value.display()));
+            // A text takes everything.
+            _ = write!(text, "; {name} is `{}`", value.display());
         }
     }
     text

@@ -52,7 +52,12 @@ impl JobState {
             format!("job `{}` {what}: {reason}", self.id)
         };
         let mut error = RunpodError::new(kind, text).about_job(self.id);
-        error.hint = told.hint;
+        error.hint = told.hint.or_else(|| {
+            (kind == ErrorKind::JobTimedOut).then(|| {
+                "it ran longer than `execution_timeout_ms` or its policy allows, or waited longer than its `ttl`"
+                    .to_owned()
+            })
+        });
         error.exchange.request_id = self.request_id;
         error.exchange.output = output;
         error.exchange.error_type = told.error_type;

@@ -14,6 +14,7 @@ use super::exchange::{Answer, Ask};
 use super::job::{CallOptions, EndpointRef, JobState};
 use super::parcel::Parcel;
 use super::retry::{Deadline, Reach, Repeat, Trouble, repeat};
+use super::unhealthy::with_state;
 use crate::wire::limits::{self, LimitError, Route};
 use crate::wire::payload::Payload;
 
@@ -44,7 +45,9 @@ impl Client {
         options: &CallOptions,
     ) -> Result<JobState, RunpodError> {
         let about = About::new(endpoint, options);
-        self.submit(&about, &checked(endpoint, payload, Route::Run)?, "run", Duration::ZERO).await
+        let parcel = checked(endpoint, payload, Route::Run)?;
+        let _at_end = parcel.given_up_at_end();
+        self.submit(&about, &parcel, "run", Duration::ZERO).await
     }
 
     /// Submits a job by `/runsync` and returns its state when it has ended, or Runpod ends the wait:
@@ -62,7 +65,9 @@ impl Client {
         let about = About::new(endpoint, options);
         let path = wait.map_or_else(|| "runsync".to_owned(), sync_path);
         let held = wait.unwrap_or(Duration::from_secs(90)).clamp(LEAST_WAIT, Duration::from_mins(5));
-        self.submit(&about, &checked(endpoint, payload, Route::RunSync)?, &path, held).await
+        let parcel = checked(endpoint, payload, Route::RunSync)?;
+        let _at_end = parcel.given_up_at_end();
+        self.submit(&about, &parcel, &path, held).await
     }
 
     /// Submits a job and waits for its end: the one way for calls of functions.
@@ -84,11 +89,14 @@ impl Client {
         if options.cancel_when_dropped {
             return self.call_with_care(&about, parcel, begun).await;
         }
+        let at_end = parcel.given_up_at_end();
         let state = self.submit_first(&about, &parcel, self.shared.timing.first_wait).await?;
+        drop(at_end);
         if state.status.is_terminal() {
             return Ok(state);
         }
-        self.watch(&about, &state.id, Some(begun), Some(state.status)).await
+        let ended = self.watch(&about, &state.id, Some(begun), Some(state.status.clone())).await;
+        ended.map_err(|error| with_state(error, &state))
     }
 
     /// Returns a job's state.
@@ -247,7 +255,9 @@ impl Client {
         wait: Duration,
     ) -> Result<JobState, RunpodError> {
         if let Ok(_held) = self.shared.held.try_acquire() {
-            let wait = about.repeats.left().map_or(wait, |left| wait.min(left)).max(LEAST_WAIT);
+            // The answer has the job's ID: it must come before the deadline.
+            let held = |left: Duration| wait.min(left - left / 8);
+            let wait = about.repeats.left().map_or(wait, held).max(LEAST_WAIT);
             return self.submit(about, parcel, &sync_path(wait), wait).await;
         }
         // Deployed apps are known to take `/runsync`; a large body must go there.

@@ -26,6 +26,7 @@ mod poller;
 mod refusal;
 mod retry;
 pub mod stream;
+mod unhealthy;
 mod upload;
 pub mod urls;
 mod watched;

@@ -106,6 +106,11 @@ impl Parcel {
         state.progress == Progress::TakenBack
     }
 
+    /// Gives the parcel up when the guard is dropped: the call has ended, or nobody wants it.
+    pub(super) fn given_up_at_end(&self) -> GivenUp {
+        GivenUp(self.clone())
+    }
+
     /// Takes note of the job that a long answer is about, while it arrives.
     pub(super) fn accepted_as(&self, job: String) {
         self.shared.lock().job = Some(job);
@@ -131,6 +136,15 @@ impl Parcel {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Releases a parcel's memory when it is dropped.
+pub(super) struct GivenUp(Parcel);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 

@@ -55,7 +55,7 @@ struct Seen {
 
 impl Client {
     /// Waits until a job has ended.
-    pub(super) async fn watch(
+    pub(super) async fn watch_alone(
         &self,
         about: &About<'_>,
         job: &str,

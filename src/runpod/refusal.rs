@@ -24,12 +24,11 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
 /// Returns how long the server asks to wait: seconds, or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let asked = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            SystemTime::from(date).duration_since(SystemTime::now()).unwrap_or_default()
-        }
+    let asked = if let Ok(seconds) = text.parse::<f64>() {
+        Duration::try_from_secs_f64(seconds).ok()?
+    } else {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        SystemTime::from(date).duration_since(SystemTime::now()).unwrap_or_default()
     };
     // What no clock can count to.
     Some(asked.min(LONGEST))
@@ -174,6 +173,13 @@ pub(super) fn refusal(
             Some("run `flash login`, or set RUNPOD_API_KEY to a key that may use this endpoint".to_owned())
         }
         ErrorKind::Malformed => Some("check RUNPOD_ENDPOINT_BASE_URL".to_owned()),
+        ErrorKind::RateLimited => Some(
+            "make fewer calls at once, or give them a longer timeout: they are repeated until then"
+                .to_owned(),
+        ),
+        ErrorKind::PayloadTooLarge => {
+            Some("put large data into S3 or onto a network volume, and pass its URL or path".to_owned())
+        }
         ErrorKind::NotFound => Some("check the endpoint's ID, and that it has not been deleted".to_owned()),
         ErrorKind::Unavailable if is_page => Some(
             "the answer is a page, not Runpod's API: a proxy or gateway on the way may have made it"

@@ -33,6 +33,8 @@ pub(super) struct Timing {
     pub(super) silence: Duration,
     /// First pause before a repetition.
     pub(super) backoff: Duration,
+    /// Pause between two looks at the workers of an endpoint whose jobs wait; a tenth on this machine.
+    pub(super) health: Duration,
 }
 
 impl Default for Timing {
@@ -48,6 +50,7 @@ impl Default for Timing {
             answer: Duration::from_secs(30),
             silence: Duration::from_secs(30),
             backoff: Duration::from_millis(250),
+            health: Duration::from_secs(30),
         }
     }
 }
@@ -200,6 +203,7 @@ mod tests {
         answer: Duration::ZERO,
         silence: Duration::ZERO,
         backoff: Duration::from_millis(1),
+        health: Duration::from_secs(30),
     };
 
     async fn tries_of(policy: Repeat, reach: Reach, retry_after: Option<u64>, timeout: Option<u64>) -> u32 {

@@ -56,21 +56,45 @@ impl Client {
                     let error = client.how_it_ended(&about, &job, status).await;
                     return Some((Err(error), (client, endpoint, job, options, Place::Over)));
                 }
-                let asked = Instant::now();
-                let (status, items) = match client.ask_for_items(&about, &job).await {
+                let next = client.next_items(&about, &job);
+                let (status, items) = match client.unless_unhealthy(&endpoint, Some(&job), next).await {
                     Ok(found) => found,
                     Err(error) => return Some((Err(error), (client, endpoint, job, options, Place::Over))),
                 };
                 if items.is_empty() {
-                    if status.is_terminal() {
-                        ended = Some(status);
-                    } else if asked.elapsed() < SOON {
-                        sleep(SOON).await;
-                    }
+                    ended = Some(status);
                 }
                 ready = items.into_iter();
             }
         })
+    }
+
+    /// Takes the items that a job has yielded since they were last taken, as JSON texts, and its
+    /// status; waits for one as long as the server does. What is taken and dropped is lost.
+    ///
+    /// # Errors
+    /// By [`super::ErrorKind`].
+    pub async fn items(
+        &self,
+        endpoint: &EndpointRef,
+        job: &str,
+        options: &CallOptions,
+    ) -> Result<(Status, Vec<Bytes>), RunpodError> {
+        self.ask_for_items(&About::new(endpoint, options), job).await
+    }
+
+    /// Asks until there are items, or the end without any.
+    async fn next_items(&self, about: &About<'_>, job: &str) -> Result<(Status, Vec<Bytes>), RunpodError> {
+        loop {
+            let asked = Instant::now();
+            let (status, items) = self.ask_for_items(about, job).await?;
+            if !items.is_empty() || status.is_terminal() {
+                return Ok((status, items));
+            }
+            if asked.elapsed() < SOON {
+                sleep(SOON).await;
+            }
+        }
     }
 
     async fn ask_for_items(&self, about: &About<'_>, job: &str) -> Result<(Status, Vec<Bytes>), RunpodError> {

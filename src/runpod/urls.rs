@@ -49,6 +49,11 @@ impl Urls {
         })
     }
 
+    /// Whether jobs go to this machine.
+    pub fn is_here(&self) -> bool {
+        Url::parse(&self.endpoints).is_ok_and(|url| url.scheme() == "http" && is_loopback(&url))
+    }
+
     /// Returns the host of a load-balanced endpoint, `flash` for those of deployed apps.
     ///
     /// # Errors
@@ -167,6 +172,15 @@ mod tests {
     fn balanced_host_is_below_the_data_plane_and_plain_http_keeps_the_address() {
         let cloud = urls("https://api.runpod.ai/v2").balanced("ep1").expect("a URL");
         assert_eq!(cloud, BalancedHost { base: "https://ep1.api.runpod.ai".to_owned(), host: None });
+        for (address, is_here) in [
+            ("http://127.0.0.1:8890/v2", true),
+            ("http://[::1]:8890/v2", true),
+            ("http://api.localhost:8890/v2", true),
+            ("https://localhost:8890/v2", false),
+            ("https://api.runpod.ai/v2", false),
+        ] {
+            assert_eq!(urls(address).is_here(), is_here, "{address}");
+        }
         let here = urls("http://localhost:8890/v2").balanced("ep1").expect("a URL");
         assert_eq!(here.base, "http://localhost:8890");
         assert_eq!(here.host.as_deref(), Some("ep1.api.localhost"));

@@ -10,12 +10,16 @@ use tokio::time::Instant;
 
 use super::error::RunpodError;
 use super::job::{CallOptions, JobState, Status};
+use super::unhealthy::Looks;
 
 /// Requests to cancel jobs of one endpoint at once (`platform.md` 1.11).
 const CANCELLING: usize = 20;
 /// How many submissions are remembered at least before old ones are forgotten, and at most.
 const REMEMBERED: usize = 1024;
 const MOST_REMEMBERED: usize = 8 * REMEMBERED;
+
+/// How long it may matter when a job was submitted.
+const YOUNG: Duration = Duration::from_mins(1);
 
 /// A job that somebody waits for.
 pub(super) struct Watch {
@@ -43,11 +47,18 @@ pub(super) struct Watched {
     pub(super) arrived: Notify,
     /// Who holds one sends a request to cancel.
     pub(super) cancelling: Semaphore,
+    /// What was seen of its workers.
+    pub(super) looks: Looks,
 }
 
 impl Default for Watched {
     fn default() -> Self {
-        Self { state: Mutex::default(), arrived: Notify::new(), cancelling: Semaphore::new(CANCELLING) }
+        Self {
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            cancelling: Semaphore::new(CANCELLING),
+            looks: Looks::default(),
+        }
     }
 }
 
@@ -80,7 +91,7 @@ impl Watched {
         let now = Instant::now();
         let mut state = self.lock();
         if state.submitted.len() >= state.forget_from.max(REMEMBERED) {
-            state.submitted.retain(|_, when| now.duration_since(*when) < Duration::from_mins(1));
+            state.submitted.retain(|_, when| now.duration_since(*when) < YOUNG);
             if state.submitted.len() >= MOST_REMEMBERED {
                 state.submitted.clear();
             }
@@ -93,6 +104,13 @@ impl Watched {
     /// Returns when a job was submitted, if that was lately.
     pub(super) fn submitted(&self, job: &str) -> Option<Instant> {
         self.lock().submitted.get(job).copied()
+    }
+
+    /// Whether nothing is waited for, cancelled or young.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        let is_at_rest = !state.is_watching && !state.is_cancelling && state.unwanted.is_empty();
+        is_at_rest && state.submitted.values().all(|when| when.elapsed() > YOUNG)
     }
 
     /// Whether a job was submitted so lately.

@@ -148,6 +148,9 @@ pub struct FunctionResponse<'a> {
     /// What the function printed.
     #[serde(default)]
     pub stdout: Option<String>,
+    /// How many items were streamed while the function ran: said by our workers alone.
+    #[serde(default)]
+    pub streamed: Option<u64>,
 }
 
 /// A remote exception as its text tells it.

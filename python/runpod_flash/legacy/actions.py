@@ -93,14 +93,17 @@ class Actions(DeployableResource):
 
     async def run(self, payload: dict[str, Any]) -> JobOutput:
         """Submit a job and wait for its end; ``payload`` is the whole body, ``{"input": …}``."""
-        job = await self._client().run(payload.get("input"), webhook=payload.get("webhook"))
-        return await _finished(job)
+        return await _finished(await self._submit(payload))
 
     async def runsync(self, payload: dict[str, Any]) -> JobOutput:
         """Submit a job and wait for its end, at most as long as the endpoint lets it run, else 60 s."""
         timeout = (self.executionTimeoutMs or 0) / 1000 or 60.0
-        job = await self._client().runsync(payload.get("input"), timeout=timeout)
+        job = await self._client().runsync(payload.get("input"), timeout=timeout, **_options(payload))
         return await _finished(job)
+
+    async def _submit(self, payload: dict[str, Any]) -> "EndpointJob[Any]":
+        """Submit a job and return it, not waiting for its end; ``payload`` is the whole body."""
+        return await self._client().run(payload.get("input"), **_options(payload))
 
     def _client(self) -> "Endpoint":
         if not self.id:
@@ -108,6 +111,11 @@ class Actions(DeployableResource):
         from .. import Endpoint
 
         return Endpoint(id=self.id)
+
+
+def _options(payload: dict[str, Any]) -> dict[str, Any]:
+    names = {"webhook": "webhook", "policy": "policy", "s3_config": "s3Config"}
+    return {option: payload[name] for option, name in names.items() if name in payload}
 
 
 async def _finished(job: "EndpointJob[Any]") -> JobOutput:

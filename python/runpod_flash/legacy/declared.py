@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .. import GpuGroup, _official
+from .. import GpuGroup, ServerlessScalerType, _official
 from . import balanced, live, serverless
 from .constants import LIVE_PREFIX
 
@@ -20,6 +20,9 @@ _CLASSES: dict[str, Any] = {
 def resource(endpoint: "Endpoint", class_name: str, name: str) -> "ServerlessResource":
     """Make the resource of an endpoint."""
     arguments = endpoint._arguments
+    scaler = endpoint.scaler_type
+    if endpoint._explicit_scaler_type is None and issubclass(_CLASSES[class_name], balanced.LoadBalancerSlsResource):
+        scaler = ServerlessScalerType.REQUEST_COUNT
     fields: dict[str, Any] = {
         "name": name,
         "workersMin": endpoint.workers_min,
@@ -28,7 +31,7 @@ def resource(endpoint: "Endpoint", class_name: str, name: str) -> "ServerlessRes
         "executionTimeoutMs": endpoint.execution_timeout_ms,
         "flashboot": endpoint.flashboot,
         "datacenter": endpoint.datacenter,
-        "scalerType": getattr(endpoint.scaler_type, "value", endpoint.scaler_type),
+        "scalerType": getattr(scaler, "value", scaler),
         "scalerValue": endpoint.scaler_value,
         "env": endpoint.env,
     }
@@ -53,6 +56,13 @@ def resource(endpoint: "Endpoint", class_name: str, name: str) -> "ServerlessRes
         else:
             fields["minCudaVersion"] = None
     made: ServerlessResource = _CLASSES[class_name](**fields)
+    return made
+
+
+def balanced_resource(endpoint: "Endpoint", name: str) -> "ServerlessResource":
+    """Make the resource of an image that answers requests: a load-balanced endpoint."""
+    made = resource(endpoint, "CpuLiveLoadBalancer" if endpoint.is_cpu else "LiveLoadBalancer", name)
+    made._check_deployable()
     return made
 
 

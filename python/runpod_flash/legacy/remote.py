@@ -230,13 +230,13 @@ def _own_image(resource: ServerlessResource, target: Any, decorated: Any) -> Any
         payload = target(*args, **kwargs)
         if inspect.isawaitable(payload):
             payload = await payload
+        if not isinstance(payload, dict) or "input" not in payload:
+            raise TypeError(
+                f"{target.__name__}() must return the body of a job, {{'input': ...}}, for image "
+                f"{resource.imageName!r}; it returned {type(payload).__name__}"
+            )
         deployed = await resource.deploy()
-        job = await deployed.run(payload)
-        if job.status != "COMPLETED":
-            from ..errors import RemoteExecutionError
-
-            raise RemoteExecutionError(f"Remote execution failed: {job.error or job.status}")
-        return job.output
+        return await (await deployed._submit(payload))
 
     call.__dict__.update(decorated.__dict__)
     endpoint = decorated.__flash_endpoint__

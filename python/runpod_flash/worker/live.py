@@ -61,6 +61,8 @@ class FunctionRequest:
         #: clients send no such field, and official workers ignore it: for them the request also names
         #: a function that makes a list of the items.
         self.stream: str = _field(value, "stream", str, "")
+        #: Whether the response is to have all items as well.
+        self.keeps_items: bool = _field(value, "keep_items", bool, False)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of the function or method."""
@@ -131,12 +133,11 @@ class Live:
         }
         output.capture(call.id)
         try:
-            items = Items(self._calls, call) if request.stream and call.head["stream"] else None
+            items = Items(self._calls, call, request) if request.stream and call.head["stream"] else None
             result = await self._execute(request, response, items)
-            if items is None:
-                response.update(encoded(request, result), success=True)
-            else:
-                response.update(success=True, streamed=items.count)
+            response.update(encoded(request, result), success=True)
+            if items is not None and items.have_come:
+                response.update(streamed=items.count)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -166,19 +167,24 @@ class Live:
             return [item async for item in result]
         return await self._aside(partial(_collected, lambda: result)) if hasattr(result, "__next__") else result
 
-    async def _stream(self, function: Callable[[], Any], items: Items) -> None:
-        """Send what a generator yields as it comes."""
+    async def _stream(self, function: Callable[[], Any], items: Items) -> Any:
+        """Send what a generator yields as it comes; return those that are kept, or another result as it is."""
         result = function() if is_async(function) else await self._aside(function)
         if hasattr(result, "__await__"):
             result = await result
         if hasattr(result, "__aiter__"):
+            items.have_come = True
             try:
                 async for item in result:
                     items.send(item)
             finally:
                 await result.aclose()
-        else:
+        elif hasattr(result, "__next__"):
+            items.have_come = True
             await self._aside(partial(items.send_all, result))
+        else:
+            return result
+        return items.kept
 
     async def _aside(self, job: Callable[[], Any]) -> Any:
         """Run ``job`` where no event loop runs: on the main thread, or in a thread of its own."""
@@ -249,15 +255,19 @@ class Live:
 class Items:
     """The items of one call, as chunks of its job: each a pickle as base64 text."""
 
-    def __init__(self, calls: Calls, call: Call) -> None:
+    def __init__(self, calls: Calls, call: Call, request: FunctionRequest) -> None:
         self._calls = calls
         self._call = call
         self.count = 0
+        self.have_come = False
+        self.kept: list[Any] | None = [] if request.keeps_items else None
 
     def send(self, item: Any) -> None:
         """Send one."""
         self._calls.link.chunk(self._call.id, "json", [encoding.to_json(picklable("item", item))])
         self.count += 1
+        if self.kept is not None:
+            self.kept.append(item)
 
     def send_all(self, items: Any) -> None:
         """Send all of an iterator, until nobody wants them any more."""

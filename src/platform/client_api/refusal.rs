@@ -84,7 +84,7 @@ impl From<ErrorReport> for Refusal {
         let status = match report.failure {
             Failure::NotFound => StatusCode::NOT_FOUND,
             Failure::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-            Failure::Cancelled | Failure::Environment => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::Cancelled | Failure::Environment | Failure::Load => StatusCode::SERVICE_UNAVAILABLE,
             Failure::InvalidInput => return Self::bad_request(report.message),
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

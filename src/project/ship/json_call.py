@@ -1,13 +1,44 @@
 async def _flash_json_call(text):
-    import json
     import types
 
+    begun = await _flash_json_begun(text)
+    if isinstance(begun, str):
+        return begun
+    tools, result = begun
+    if isinstance(result, types.AsyncGeneratorType):
+        result = [item async for item in result]
+    elif isinstance(result, types.GeneratorType):
+        result = list(result)
+    return '{"result":%s}' % _flash_json_text(tools, result)
+
+
+async def _flash_json_stream(text):
+    # As above, but of a generator it gives the items' texts as they come.
+    import types
+
+    begun = await _flash_json_begun(text)
+    if isinstance(begun, str):
+        return begun
+    tools, result = begun
+    if isinstance(result, types.AsyncGeneratorType):
+        return _flash_json_later(tools, result)
+    if isinstance(result, types.GeneratorType):
+        return (_flash_json_text(tools, item) for item in result)
+    return '{"result":%s}' % _flash_json_text(tools, result)
+
+
+async def _flash_json_later(tools, items):
+    try:
+        async for item in items:
+            yield _flash_json_text(tools, item)
+    finally:
+        await items.aclose()
+
+
+async def _flash_json_begun(text):
+    import json
+
     tools = _flash_json_tools(_flash_json_sources)
-    for cls in list(globals().values()):
-        # Its module is not this text: pydantic finds no names for annotations that are text.
-        is_model = isinstance(cls, type) and hasattr(cls, "__pydantic_generic_metadata__")
-        if is_model and not cls.__pydantic_complete__:
-            cls.model_rebuild(raise_errors=False, _types_namespace=globals())
     try:
         function, label, value = _flash_json_target(tools, tools.validation.parse_json(text.encode()))
         positional, named = tools.validation.Inputs(function, label).bind(value)
@@ -16,12 +47,12 @@ async def _flash_json_call(text):
     result = function(*positional, **named)
     if hasattr(result, "__await__"):
         result = await result
-    if isinstance(result, types.AsyncGeneratorType):
-        result = [item async for item in result]
-    elif isinstance(result, types.GeneratorType):
-        result = list(result)
+    return tools, result
+
+
+def _flash_json_text(tools, value):
     try:
-        return '{"result":%s}' % tools.encoding.to_json(result).decode()
+        return tools.encoding.to_json(value).decode()
     except tools.report.RefusedError as refused:
         # Raised below nothing of ours: the message says it all.
         problem = ValueError(refused.report["message"] + "; " + refused.report["hint"])

@@ -110,9 +110,10 @@ pub struct Value {
 /// # Errors
 /// [`ShipError`]; names whose values are missing are no error here ([`Shipment::values`]).
 pub fn ship(request: &Request<'_>) -> Result<Shipment, ShipError> {
-    let shipment = super::source::with_deep_stack(|| closure::ship(request)).unwrap_or_else(|| {
+    let mut shipment = super::source::with_deep_stack(|| closure::ship(request)).unwrap_or_else(|| {
         Err(ShipError::NotFound { file: request.file.display().to_string(), name: request.name.to_owned() })
     })?;
+    shipment.code.push_str(prelude::completion(&shipment.code));
     let bytes = shipment.code.len() + shipment.modules.values().map(String::len).sum::<usize>();
     if bytes > LIMIT {
         return Err(ShipError::TooLarge { name: request.name.to_owned(), bytes, limit: LIMIT });

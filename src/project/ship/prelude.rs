@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 /// Calls other endpoints.
 const CALLEES: &str = include_str!("callees.py");
+/// Completes pydantic models: they look names of their annotations up in a module, which this text is not.
+const COMPLETE: &str = include_str!("complete.py");
 /// Maps JSON to arguments and a result to JSON, by the two texts below.
 const JSON_CALL: &str = include_str!("json_call.py");
 /// What our worker makes of an input, and of a result: the same text, so that both are the same.
@@ -333,6 +335,12 @@ fn fields_of(request: &mut serde_json::Value) -> Vec<&mut String> {
     texts
 }
 
+/// Returns what is to follow code that defines classes, and nothing for other code.
+pub(super) fn completion(code: &str) -> &'static str {
+    let has_subclass = |line: &str| line.starts_with("class ") && line.contains('(');
+    if code.lines().any(has_subclass) { COMPLETE } else { "" }
+}
+
 /// Returns code with a function that makes a list of what a generator yields, and its name.
 pub fn list_adapter(name: &str, is_async: bool, method: Option<&str>) -> (String, String) {
     let adapter = format!("_flash_list_{}", method.unwrap_or(name));
@@ -363,7 +371,7 @@ pub fn json_adapter(name: &str, method: Option<&str>, version: &str) -> String {
     let method = method.map_or_else(|| "None".to_owned(), |method| json!(method).to_string());
     let version = json!(version);
     format!(
-        "{JSON_CALL}\n_flash_json_sources = {sources}\n_flash_json_callable = ({name}, {method})\n\
+        "{COMPLETE}{JSON_CALL}\n_flash_json_sources = {sources}\n_flash_json_callable = ({name}, {method})\n\
          _flash_json_key = {version}\n"
     )
 }

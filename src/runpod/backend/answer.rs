@@ -81,8 +81,14 @@ pub(super) fn json_result(text: &[u8]) -> Result<Answered, RunpodError> {
         #[serde(default)]
         message: String,
     }
-    let pickled = decoded(&response(text)?)?;
+    let response = response(text)?;
+    let pickled = decoded(&response)?;
     let wrong = |error: String| RunpodError::new(ErrorKind::Malformed, error);
+    if response.streamed.is_some() {
+        let items: Vec<String> = serde_pickle::from_slice(&pickled, serde_pickle::DeOptions::new())
+            .map_err(|error| wrong(error.to_string()))?;
+        return Ok(Ok(format!("[{}]", items.join(",")).into()));
+    }
     let text: String = serde_pickle::from_slice(&pickled, serde_pickle::DeOptions::new())
         .map_err(|error| wrong(error.to_string()))?;
     let adapted: Adapted<'_> = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;

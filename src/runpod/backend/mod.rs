@@ -4,6 +4,7 @@
 //! file says now is what runs.
 
 mod answer;
+mod items;
 mod route;
 mod source;
 
@@ -18,7 +19,8 @@ use tokio::sync::{mpsc, watch};
 
 pub use source::Remote;
 
-use self::answer::{decoded, job_view, pickled_list, report, response, result_of};
+use self::answer::{decoded, job_view, report, response, result_of};
+use self::items::Items;
 use self::source::Packed;
 use super::client::Client;
 use super::error::{ErrorKind, RunpodError};
@@ -28,11 +30,12 @@ use crate::endpoint::JobStatus;
 use crate::wire::BoxFuture;
 use crate::wire::backend::{Backend, Call, Health, HttpReply, HttpRequest, JobRequest, JobView, Reply};
 use crate::wire::function::FunctionRequest;
-use crate::wire::job::raw_list;
 use crate::wire::message::{ErrorReport, Failure, Input};
 
 /// Jobs whose last state is remembered.
 const REMEMBERED: usize = 1000;
+/// Items of a call from Python that wait for their reader.
+const ITEMS_AHEAD: usize = 64;
 
 /// The endpoints of one run that are on Runpod.
 pub struct LiveBackend {
@@ -57,8 +60,9 @@ struct Job {
     endpoint: String,
     id: String,
     view: JobView,
-    /// Its output is a list of items that `stream` has not given.
-    has_items: bool,
+    items: Arc<Items>,
+    /// Whether its function yields items.
+    is_generator: bool,
 }
 
 impl std::fmt::Debug for LiveBackend {
@@ -197,20 +201,11 @@ impl LiveBackend {
         in_use.into_iter().find(|tracked| tracked.name == name)?.id
     }
 
-    /// Whether the items of a generator's job are still to be given; they are from now on.
-    fn takes_items(&self, job: &str) -> bool {
+    /// Remembers a job that was submitted.
+    fn remember(&self, endpoint: &str, id: &str, view: &JobView, is_generator: bool) {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.known.get_mut(job).is_some_and(|job| std::mem::take(&mut job.has_items))
-    }
-
-    fn remember(&self, endpoint: &str, id: &str, view: &JobView) {
-        let has_items = self.known(endpoint, &view.id).is_some_and(|known| known.has_items);
-        self.keep(Job { endpoint: endpoint.to_owned(), id: id.to_owned(), view: view.clone(), has_items });
-    }
-
-    fn keep(&self, job: Job) {
-        let view = job.view.clone();
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let (endpoint, id) = (endpoint.to_owned(), id.to_owned());
+        let job = Job { endpoint, id, view: view.clone(), items: Arc::default(), is_generator };
         if jobs.known.insert(view.id.clone(), job).is_none() {
             jobs.order.push_back(view.id.clone());
             if jobs.order.len() > REMEMBERED
@@ -218,6 +213,14 @@ impl LiveBackend {
             {
                 jobs.known.remove(&oldest);
             }
+        }
+    }
+
+    /// Remembers a job's state.
+    fn note(&self, view: &JobView) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(job) = jobs.known.get_mut(&view.id) {
+            job.view = view.clone();
         }
     }
 
@@ -249,7 +252,7 @@ impl LiveBackend {
             }
             Err(error) => JobView { waiting_for: Some(error.to_string()), ..known.view },
         };
-        self.remember(endpoint, &known.id, &view);
+        self.note(&view);
         Some(view)
     }
 
@@ -268,6 +271,23 @@ impl LiveBackend {
         let make = |remote: &Remote, ids: &HashMap<String, String>| {
             remote.packed_call(endpoint, callable, &packed, ids)
         };
+        if is_stream {
+            let (id, state) = self
+                .send(endpoint, callable, make, |id, request| async move {
+                    self.client.run(&id, &request.into_job(), &CallOptions::default()).await
+                })
+                .await?;
+            let (sender, receiver) = mpsc::channel(ITEMS_AHEAD);
+            let mut stopped = self.stopped.subscribe();
+            let stopped = async move {
+                // The sender lives as long as the run.
+                let _ = stopped.wait_for(Option::is_some).await;
+                stopped.borrow().clone().unwrap_or_default()
+            };
+            let client = self.client.clone();
+            tokio::spawn(items::pass_on(client, EndpointRef::Id(id), state.id, sender, stopped));
+            return Ok(Reply::Stream(receiver));
+        }
         let (_, state) = self
             .send(endpoint, callable, make, |id, request| async move {
                 let payload = request.into_job();
@@ -278,17 +298,7 @@ impl LiveBackend {
         let Output::Json(text) = result_of(state)? else {
             return Err(RunpodError::new(ErrorKind::Malformed, "the worker answered nothing"));
         };
-        let result = decoded(&response(&text)?)?;
-        if !is_stream {
-            return Ok(Reply::Value(vec![result]));
-        }
-        let items = pickled_list(&result)?;
-        let (sender, receiver) = mpsc::channel(items.len().max(1));
-        for item in items {
-            // There is room for each.
-            let _ = sender.try_send(Ok(vec![item]));
-        }
-        Ok(Reply::Stream(receiver))
+        Ok(Reply::Value(vec![decoded(&response(&text)?)?]))
     }
 }
 
@@ -348,8 +358,8 @@ impl Backend for LiveBackend {
                 .await
                 .map_err(|error| report(&error))?;
             let view = job_view(state);
-            let has_items = self.remote.load().is_generator(endpoint, &job.callable);
-            self.keep(Job { endpoint: endpoint.to_owned(), id, view: view.clone(), has_items });
+            let is_generator = self.remote.load().is_generator(endpoint, &job.callable);
+            self.remember(endpoint, &id, &view, is_generator);
             Ok(view)
         })
     }
@@ -389,7 +399,7 @@ impl Backend for LiveBackend {
             let options = CallOptions::default();
             let state = self.unless_stopped(self.client.retry(&id, job, &options)).await;
             let view = job_view(state.map_err(|error| report(&error))?);
-            self.remember(endpoint, &known.id, &view);
+            self.remember(endpoint, &known.id, &view, known.is_generator);
             Ok(Some(view))
         })
     }
@@ -417,7 +427,6 @@ impl Backend for LiveBackend {
         })
     }
 
-    /// Items come together, when a live worker has them all: each is given once, as elsewhere.
     fn stream<'a>(
         &'a self,
         endpoint: &'a str,
@@ -425,12 +434,21 @@ impl Backend for LiveBackend {
         wait: Duration,
     ) -> BoxFuture<'a, Option<(JobView, Vec<Bytes>)>> {
         Box::pin(async move {
-            let view = self.wait(endpoint, job, wait).await?;
-            let items = view.output.as_ref().filter(|_| self.takes_items(job)).and_then(|list| {
-                let items = raw_list(list)?;
-                Some(items.iter().map(|item| Bytes::copy_from_slice(item.get().as_bytes())).collect())
-            });
-            Some((view, items.unwrap_or_default()))
+            let known = self.known(endpoint, job)?;
+            let reference = EndpointRef::Id(known.id.clone());
+            let asking = Arc::clone(&known.items).ask(self.client.clone(), reference, job.to_owned());
+            // It goes on when nobody waits any more: Runpod gives each item once.
+            let _ = tokio::time::timeout(wait, tokio::spawn(asking)).await;
+            let (mut items, is_over) = known.items.take();
+            let view = self.status(endpoint, job).await?;
+            if is_over
+                && items.is_empty()
+                && known.is_generator
+                && let Some(output) = &view.output
+            {
+                items = known.items.take_output(output);
+            }
+            Some((view, items))
         })
     }
 

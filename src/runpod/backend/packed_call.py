@@ -24,3 +24,24 @@ async def _flash_packed_stream(start, *parts):
     import cloudpickle
 
     return [cloudpickle.dumps(item, protocol=5) for item in await _flash_packed_call(start, *parts)]
+
+
+async def _flash_packed_items(start, *parts):
+    import cloudpickle
+
+    result = _flash_unpacked(start, parts)
+    if hasattr(result, "__await__"):
+        result = await result
+    if hasattr(result, "__aiter__"):
+        return _flash_packed_later(result)
+    return (cloudpickle.dumps(item, protocol=5) for item in result)
+
+
+async def _flash_packed_later(items):
+    import cloudpickle
+
+    try:
+        async for item in items:
+            yield cloudpickle.dumps(item, protocol=5)
+    finally:
+        await items.aclose()

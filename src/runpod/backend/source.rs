@@ -66,20 +66,6 @@ impl Remote {
         self.endpoints.get(endpoint).is_some_and(|endpoint| endpoint.input.is_some())
     }
 
-    /// Whether a function or `Class.method` yields items.
-    pub(super) fn is_generator(&self, endpoint: &str, callable: &str) -> bool {
-        let Some(found) = self.endpoints.get(endpoint) else { return false };
-        let (name, method) = split(callable);
-        found.declared.callables.iter().filter(|declared| declared.name == name).any(|declared| {
-            match (&declared.methods, method) {
-                (Some(methods), Some(method)) => {
-                    methods.iter().any(|known| known.name == method && known.is_generator)
-                }
-                _ => declared.is_generator,
-            }
-        })
-    }
-
     pub(super) fn get(&self, endpoint: &str) -> Result<&RemoteEndpoint, RunpodError> {
         self.endpoints.get(endpoint).filter(|endpoint| endpoint.input.is_some()).ok_or_else(|| {
             RunpodError::new(ErrorKind::NotFound, format!("there is no endpoint `{endpoint}` on Runpod"))
@@ -113,6 +99,23 @@ impl Remote {
         Ok(reached)
     }
 
+    /// Whether a function or method yields items, as far as its source says so.
+    pub(super) fn is_generator(&self, endpoint: &str, callable: &str) -> bool {
+        let (name, method) = split(callable);
+        let Ok(found) = self.get(endpoint) else { return false };
+        let callables = &found.declared.callables;
+        let Some(found) = callables.iter().find(|found| found.name == name || name.is_empty()) else {
+            return false;
+        };
+        match (&found.methods, method) {
+            (Some(methods), Some(method)) => {
+                methods.iter().any(|found| found.name == method && found.is_generator)
+            }
+            (Some(methods), None) => methods.iter().any(|method| method.is_generator),
+            (None, _) => found.is_generator,
+        }
+    }
+
     /// Makes the request for a job's JSON input.
     pub(super) fn json_call(
         &self,
@@ -123,7 +126,12 @@ impl Remote {
     ) -> Result<FunctionRequest, RunpodError> {
         let (name, method) = split(callable);
         let adapter = |shipment: &Shipment| ship::json_adapter(&shipment.name, method, &shipment.version());
-        let head = self.head(endpoint, name, "_flash_json_call", &adapter, ids)?;
+        let mut head = self.head(endpoint, name, "_flash_json_call", &adapter, ids)?;
+        if self.is_generator(endpoint, callable) {
+            head.insert("stream".to_owned(), json!("_flash_json_stream"));
+            // The job's output is the list of them, as everywhere else.
+            head.insert("keep_items".to_owned(), json!(true));
+        }
         let arguments = Arguments { positional: vec![pickled_text(input)], named: Vec::new() };
         Ok(FunctionRequest { head, arguments, constructor: None })
     }
@@ -163,7 +171,10 @@ impl Remote {
             format!("{PACKED_CALL}\n_flash_packed_target = {}\n", target(&shipment.name))
         };
         let function = if packed.is_stream { "_flash_packed_stream" } else { "_flash_packed_call" };
-        let head = self.head(endpoint, name, function, &adapter, ids)?;
+        let mut head = self.head(endpoint, name, function, &adapter, ids)?;
+        if packed.is_stream {
+            head.insert("stream".to_owned(), json!("_flash_packed_items"));
+        }
         let mut positional = vec![pickled_number(packed.constructor_start)];
         positional.extend(packed.buffers.iter().map(pickled_bytes));
         Ok(FunctionRequest {

@@ -22,6 +22,8 @@ pub struct Chosen {
     pub plane: Arc<dyn ControlPlane>,
     /// For consoles, such as `control plane: GraphQL (default)`.
     pub line: String,
+    /// Whether it answered already, and so takes the key.
+    pub has_answered: bool,
 }
 
 impl std::fmt::Debug for Chosen {
@@ -47,13 +49,13 @@ pub async fn choose(client: &Client) -> Result<Chosen, RunpodError> {
 
 pub(super) async fn by_word(word: &str, sender: Sender) -> Result<Chosen, RunpodError> {
     match word.trim().to_ascii_lowercase().as_str() {
-        "graphql" => Ok(graphql(sender, "FLASH_CONTROL_PLANE")),
-        "rest" | "rest-v2" | "rest_v2" => Ok(rest(sender, "FLASH_CONTROL_PLANE")),
+        "graphql" => Ok(graphql(sender, VARIABLE, false)),
+        "rest" | "rest-v2" | "rest_v2" => Ok(rest(sender, VARIABLE)),
         "" | "auto" => {
             let graph = Graph { sender: sender.clone() };
             let question = Operation::query("reach Runpod", "query myself { myself { id } }", json!({}));
             match graph.ask(question).await {
-                Ok(_) => Ok(graphql(sender, "default")),
+                Ok(_) => Ok(graphql(sender, "default", true)),
                 Err(error) if is_retired(&error) => Ok(rest(sender, "GraphQL is not served any more")),
                 Err(error) => Err(error),
             }
@@ -81,10 +83,12 @@ fn is_retired(error: &RunpodError) -> bool {
     is_gone || says_so()
 }
 
-fn graphql(sender: Sender, why: &str) -> Chosen {
-    Chosen { plane: Arc::new(GraphQl::with(sender)), line: format!("control plane: GraphQL ({why})") }
+fn graphql(sender: Sender, why: &str, has_answered: bool) -> Chosen {
+    let line = format!("control plane: GraphQL ({why})");
+    Chosen { plane: Arc::new(GraphQl::with(sender)), line, has_answered }
 }
 
 fn rest(sender: Sender, why: &str) -> Chosen {
-    Chosen { plane: Arc::new(RestV2::with(sender)), line: format!("control plane: REST v2 ({why})") }
+    let line = format!("control plane: REST v2 ({why})");
+    Chosen { plane: Arc::new(RestV2::with(sender)), line, has_answered: false }
 }

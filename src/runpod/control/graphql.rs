@@ -2,15 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::input::{EndpointInput, RemoteEndpoint, RemoteVolume, TemplateInput, VolumeInput};
+use super::input::{EndpointInput, RemoteEndpoint, TemplateInput};
 use super::merge::{self, LiveTemplate};
 use super::send::{Answer, Question, Repeat, Sender, graphql_messages};
 use super::volumes::Volumes;
-use super::{ControlPlane, prices};
+use super::{Plane, prices};
 use crate::runpod::client::Client;
 use crate::runpod::credentials::ApiKey;
 use crate::runpod::error::{ErrorKind, RunpodError};
-use crate::wire::BoxFuture;
 use reqwest::Method;
 
 /// What is asked of an endpoint. Unknown values of enums are texts here, and cannot fail a call.
@@ -151,24 +150,55 @@ impl GraphQl {
             .ok_or_else(|| malformed(what, "the endpoint that was saved has no ID"))
     }
 
-    async fn find(&self, id: &str) -> Result<Option<RemoteEndpoint>, RunpodError> {
-        let what = format!("look endpoint `{id}` up");
-        let query =
-            format!("query getEndpoint($id: String!) {{ myself {{ endpoint(id: $id) {{ {ENDPOINT} }} }} }}");
-        match self.graph.ask(Operation::query(&what, &query, json!({ "id": id }))).await {
-            Ok(mut data) => Ok(read(&data["myself"]["endpoint"].take())),
-            // An error that says so is as good as null.
-            Err(error) if error.kind == ErrorKind::NotFound && error.exchange.status == Some(200) => Ok(None),
-            Err(error) => Err(error.at_endpoint(id)),
-        }
-    }
-
     async fn template(&self, what: &str, id: &str) -> Result<LiveTemplate, RunpodError> {
         let query =
             format!("query getTemplate($id: String!) {{ podTemplate(id: $id) {{ {TEMPLATE} ports }} }}");
         let mut data = self.graph.ask(Operation::query(what, &query, json!({ "id": id }))).await?;
         let missing = || malformed(what, &format!("its template `{id}` cannot be read"));
         serde_json::from_value(data["podTemplate"].take()).map_err(|_| missing())
+    }
+
+    async fn save_template(
+        &self,
+        what: &str,
+        id: &str,
+        template: &TemplateInput,
+        readme: &str,
+    ) -> Result<(), RunpodError> {
+        let mut input = json!({
+            "name": template.name,
+            "imageName": template.image_name,
+            "containerDiskInGb": template.container_disk_in_gb,
+            "dockerArgs": template.docker_args,
+            "env": template.env,
+            "volumeInGb": 0,
+            "id": id,
+        });
+        // What 1.21 does not send is only sent where it says something.
+        for (name, value) in [
+            ("readme", readme),
+            ("ports", template.ports.as_str()),
+            ("startScript", &template.start_script),
+            ("containerRegistryAuthId", &template.container_registry_auth_id),
+        ] {
+            if !value.is_empty() {
+                input[name] = value.into();
+            }
+        }
+        let query = format!(
+            "mutation saveTemplate($input: SaveTemplateInput) {{ saveTemplate(input: $input) {{ {TEMPLATE} }} }}"
+        );
+        // With an ID it is the same template each time.
+        let operation = Operation::mutation(what, &query, json!({ "input": input })).repeatable();
+        self.graph.ask(operation).await.map(drop)
+    }
+}
+
+impl Plane for GraphQl {
+    const NAME: &'static str = "GraphQL";
+
+    fn volumes(&self) -> &Volumes {
+        &self.volumes
     }
 
     async fn create(&self, input: &EndpointInput) -> Result<RemoteEndpoint, RunpodError> {
@@ -223,41 +253,6 @@ impl GraphQl {
         Ok(RemoteEndpoint { template_id: Some(template_id), warnings, ..saved })
     }
 
-    async fn save_template(
-        &self,
-        what: &str,
-        id: &str,
-        template: &TemplateInput,
-        readme: &str,
-    ) -> Result<(), RunpodError> {
-        let mut input = json!({
-            "name": template.name,
-            "imageName": template.image_name,
-            "containerDiskInGb": template.container_disk_in_gb,
-            "dockerArgs": template.docker_args,
-            "env": template.env,
-            "volumeInGb": 0,
-            "id": id,
-        });
-        // What 1.21 does not send is only sent where it says something.
-        for (name, value) in [
-            ("readme", readme),
-            ("ports", template.ports.as_str()),
-            ("startScript", &template.start_script),
-            ("containerRegistryAuthId", &template.container_registry_auth_id),
-        ] {
-            if !value.is_empty() {
-                input[name] = value.into();
-            }
-        }
-        let query = format!(
-            "mutation saveTemplate($input: SaveTemplateInput) {{ saveTemplate(input: $input) {{ {TEMPLATE} }} }}"
-        );
-        // With an ID it is the same template each time.
-        let operation = Operation::mutation(what, &query, json!({ "input": input })).repeatable();
-        self.graph.ask(operation).await.map(drop)
-    }
-
     async fn delete(&self, id: &str) -> Result<bool, RunpodError> {
         let what = format!("delete endpoint `{id}`");
         let query = "mutation deleteEndpoint($id: String!) { deleteEndpoint(id: $id) }";
@@ -274,11 +269,27 @@ impl GraphQl {
         }
     }
 
+    async fn find(&self, id: &str) -> Result<Option<RemoteEndpoint>, RunpodError> {
+        let what = format!("look endpoint `{id}` up");
+        let query =
+            format!("query getEndpoint($id: String!) {{ myself {{ endpoint(id: $id) {{ {ENDPOINT} }} }} }}");
+        match self.graph.ask(Operation::query(&what, &query, json!({ "id": id }))).await {
+            Ok(mut data) => Ok(read(&data["myself"]["endpoint"].take())),
+            // An error that says so is as good as null.
+            Err(error) if error.kind == ErrorKind::NotFound && error.exchange.status == Some(200) => Ok(None),
+            Err(error) => Err(error.at_endpoint(id)),
+        }
+    }
+
     async fn list(&self) -> Result<Vec<RemoteEndpoint>, RunpodError> {
         let query = format!("query getEndpoints {{ myself {{ endpoints {{ {ENDPOINT} }} }} }}");
         let data = self.graph.ask(Operation::query("list endpoints", &query, json!({}))).await?;
         let list = data["myself"]["endpoints"].as_array();
         Ok(list.into_iter().flatten().filter_map(read).collect())
+    }
+
+    async fn price(&self, input: &EndpointInput) -> Result<Option<f64>, RunpodError> {
+        prices::by_graphql(&self.graph, input).await
     }
 }
 
@@ -308,52 +319,4 @@ pub(super) fn malformed(what: &str, reason: &str) -> RunpodError {
 pub(super) fn gone(what: &str, id: &str) -> RunpodError {
     RunpodError::new(ErrorKind::NotFound, format!("cannot {what}: there is no endpoint `{id}`"))
         .at_endpoint(id)
-}
-
-impl ControlPlane for GraphQl {
-    fn name(&self) -> &'static str {
-        "GraphQL"
-    }
-
-    fn create_endpoint<'a>(
-        &'a self,
-        input: &'a EndpointInput,
-    ) -> BoxFuture<'a, Result<RemoteEndpoint, RunpodError>> {
-        Box::pin(self.create(input))
-    }
-
-    fn update_endpoint<'a>(
-        &'a self,
-        existing: &'a RemoteEndpoint,
-        input: &'a EndpointInput,
-        before: Option<&'a EndpointInput>,
-    ) -> BoxFuture<'a, Result<RemoteEndpoint, RunpodError>> {
-        Box::pin(self.update(existing, input, before))
-    }
-
-    fn delete_endpoint<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, RunpodError>> {
-        Box::pin(self.delete(id))
-    }
-
-    fn endpoint<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RemoteEndpoint>, RunpodError>> {
-        Box::pin(self.find(id))
-    }
-
-    fn endpoints(&self) -> BoxFuture<'_, Result<Vec<RemoteEndpoint>, RunpodError>> {
-        Box::pin(self.list())
-    }
-
-    fn ensure_volume<'a>(
-        &'a self,
-        volume: &'a VolumeInput,
-    ) -> BoxFuture<'a, Result<RemoteVolume, RunpodError>> {
-        Box::pin(self.volumes.ensure(volume))
-    }
-
-    fn price_per_hour<'a>(
-        &'a self,
-        input: &'a EndpointInput,
-    ) -> BoxFuture<'a, Result<Option<f64>, RunpodError>> {
-        Box::pin(prices::by_graphql(&self.graph, input))
-    }
 }

@@ -26,6 +26,7 @@ pub use rest_v2::RestV2;
 pub(in crate::runpod) use send::Sender;
 pub use volumes::list_volumes;
 
+use self::volumes::Volumes;
 use super::error::RunpodError;
 use crate::wire::BoxFuture;
 
@@ -72,4 +73,79 @@ pub trait ControlPlane: Send + Sync {
         &'a self,
         input: &'a EndpointInput,
     ) -> BoxFuture<'a, Result<Option<f64>, RunpodError>>;
+}
+
+/// The same in plain async functions, for those that implement it.
+trait Plane: Send + Sync {
+    const NAME: &'static str;
+
+    fn volumes(&self) -> &Volumes;
+
+    fn create(
+        &self,
+        input: &EndpointInput,
+    ) -> impl Future<Output = Result<RemoteEndpoint, RunpodError>> + Send;
+
+    fn update(
+        &self,
+        existing: &RemoteEndpoint,
+        input: &EndpointInput,
+        before: Option<&EndpointInput>,
+    ) -> impl Future<Output = Result<RemoteEndpoint, RunpodError>> + Send;
+
+    fn delete(&self, id: &str) -> impl Future<Output = Result<bool, RunpodError>> + Send;
+
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<RemoteEndpoint>, RunpodError>> + Send;
+
+    fn list(&self) -> impl Future<Output = Result<Vec<RemoteEndpoint>, RunpodError>> + Send;
+
+    fn price(&self, input: &EndpointInput) -> impl Future<Output = Result<Option<f64>, RunpodError>> + Send;
+}
+
+impl<T: Plane> ControlPlane for T {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn create_endpoint<'a>(
+        &'a self,
+        input: &'a EndpointInput,
+    ) -> BoxFuture<'a, Result<RemoteEndpoint, RunpodError>> {
+        Box::pin(self.create(input))
+    }
+
+    fn update_endpoint<'a>(
+        &'a self,
+        existing: &'a RemoteEndpoint,
+        input: &'a EndpointInput,
+        before: Option<&'a EndpointInput>,
+    ) -> BoxFuture<'a, Result<RemoteEndpoint, RunpodError>> {
+        Box::pin(self.update(existing, input, before))
+    }
+
+    fn delete_endpoint<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, RunpodError>> {
+        Box::pin(self.delete(id))
+    }
+
+    fn endpoint<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RemoteEndpoint>, RunpodError>> {
+        Box::pin(self.find(id))
+    }
+
+    fn endpoints(&self) -> BoxFuture<'_, Result<Vec<RemoteEndpoint>, RunpodError>> {
+        Box::pin(self.list())
+    }
+
+    fn ensure_volume<'a>(
+        &'a self,
+        volume: &'a VolumeInput,
+    ) -> BoxFuture<'a, Result<RemoteVolume, RunpodError>> {
+        Box::pin(self.volumes().ensure(volume))
+    }
+
+    fn price_per_hour<'a>(
+        &'a self,
+        input: &'a EndpointInput,
+    ) -> BoxFuture<'a, Result<Option<f64>, RunpodError>> {
+        Box::pin(self.price(input))
+    }
 }

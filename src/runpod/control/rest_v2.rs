@@ -4,14 +4,13 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::graphql::{Graph, gone, malformed};
-use super::input::{EndpointInput, RemoteEndpoint, RemoteVolume, VolumeInput};
+use super::input::{EndpointInput, RemoteEndpoint};
 use super::rest_v2_fields::{body_of, env_of, read};
 use super::send::{Question, Repeat, Sender};
 use super::volumes::Volumes;
-use super::{ControlPlane, merge, prices};
+use super::{Plane, merge, prices};
 use crate::runpod::client::Client;
 use crate::runpod::error::{ErrorKind, RunpodError};
-use crate::wire::BoxFuture;
 
 /// Most pages of a list: a server that never ends one must not hold anybody.
 const PAGES: usize = 1000;
@@ -112,6 +111,14 @@ impl RestV2 {
     pub(super) fn with(sender: Sender) -> Self {
         Self { rest: Rest { sender: sender.clone() }, volumes: Volumes::new(sender) }
     }
+}
+
+impl Plane for RestV2 {
+    const NAME: &'static str = "REST v2";
+
+    fn volumes(&self) -> &Volumes {
+        &self.volumes
+    }
 
     async fn create(&self, input: &EndpointInput) -> Result<RemoteEndpoint, RunpodError> {
         let what = format!("create endpoint `{}`", input.name);
@@ -174,7 +181,7 @@ impl RestV2 {
         }
     }
 
-    async fn look_up(&self, id: &str) -> Result<Option<RemoteEndpoint>, RunpodError> {
+    async fn find(&self, id: &str) -> Result<Option<RemoteEndpoint>, RunpodError> {
         let what = format!("look endpoint `{id}` up");
         let found = self.rest.find(&what, &path_of(id)).await.map_err(|error| error.at_endpoint(id))?;
         Ok(found.as_ref().and_then(read))
@@ -184,58 +191,14 @@ impl RestV2 {
         let all = self.rest.all("list endpoints", "/v2/serverless", "endpoints").await?;
         Ok(all.iter().filter_map(read).collect())
     }
+
+    /// The catalog has no prices; GraphQL has them for as long as there is GraphQL.
+    async fn price(&self, input: &EndpointInput) -> Result<Option<f64>, RunpodError> {
+        let graph = Graph { sender: self.rest.sender.clone() };
+        Ok(prices::by_graphql(&graph, input).await.unwrap_or_default())
+    }
 }
 
 fn path_of(id: &str) -> String {
     format!("/v2/serverless/{}", urlencoding::encode(id))
-}
-
-impl ControlPlane for RestV2 {
-    fn name(&self) -> &'static str {
-        "REST v2"
-    }
-
-    fn create_endpoint<'a>(
-        &'a self,
-        input: &'a EndpointInput,
-    ) -> BoxFuture<'a, Result<RemoteEndpoint, RunpodError>> {
-        Box::pin(self.create(input))
-    }
-
-    fn update_endpoint<'a>(
-        &'a self,
-        existing: &'a RemoteEndpoint,
-        input: &'a EndpointInput,
-        before: Option<&'a EndpointInput>,
-    ) -> BoxFuture<'a, Result<RemoteEndpoint, RunpodError>> {
-        Box::pin(self.update(existing, input, before))
-    }
-
-    fn delete_endpoint<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, RunpodError>> {
-        Box::pin(self.delete(id))
-    }
-
-    fn endpoint<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RemoteEndpoint>, RunpodError>> {
-        Box::pin(self.look_up(id))
-    }
-
-    fn endpoints(&self) -> BoxFuture<'_, Result<Vec<RemoteEndpoint>, RunpodError>> {
-        Box::pin(self.list())
-    }
-
-    fn ensure_volume<'a>(
-        &'a self,
-        volume: &'a VolumeInput,
-    ) -> BoxFuture<'a, Result<RemoteVolume, RunpodError>> {
-        Box::pin(self.volumes.ensure(volume))
-    }
-
-    fn price_per_hour<'a>(
-        &'a self,
-        input: &'a EndpointInput,
-    ) -> BoxFuture<'a, Result<Option<f64>, RunpodError>> {
-        // The catalog has no prices; GraphQL has them for as long as there is GraphQL.
-        let graph = Graph { sender: self.rest.sender.clone() };
-        Box::pin(async move { Ok(prices::by_graphql(&graph, input).await.unwrap_or_default()) })
-    }
 }

@@ -144,7 +144,7 @@ impl Inner {
     }
 
     /// Waits for other processes that are at work on the same endpoint.
-    async fn lock(&self, name: &str) -> Result<File, RunpodError> {
+    pub(super) async fn lock(&self, name: &str) -> Result<File, RunpodError> {
         let (store, file) = (self.store.clone(), format!("{}-{}", printable(name), &digest(name)[..8]));
         let failed = |error: std::io::Error| {
             RunpodError::new(ErrorKind::Provisioning, format!("cannot lock `{name}`: {error}"))

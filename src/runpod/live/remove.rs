@@ -2,9 +2,9 @@
 
 use futures_util::future::join_all;
 
-use super::owner::Liveness;
+use super::owner::{Liveness, Run};
 use super::provision::Provisioner;
-use super::state::Tracked;
+use super::state::{State, Tracked};
 use crate::runpod::error::RunpodError;
 
 /// What became of an endpoint that was to be removed.
@@ -121,18 +121,35 @@ impl Provisioner {
     /// As [`Provisioner::remove_own`].
     pub async fn remove(&self, endpoints: Vec<Tracked>) -> Result<Vec<(Tracked, Removal)>, RunpodError> {
         let outcomes = join_all(endpoints.into_iter().map(|tracked| async {
-            let removal = match self.remove_one(&tracked).await {
-                // Written down at once: one that hangs must not leave the others tracked.
-                Ok(()) => self.inner.store.update(|state| state.drop(&tracked)).map(|()| Removal::Done)?,
-                Err(error) => Removal::Failed(error),
-            };
+            let removal = self.remove_one(&tracked).await.unwrap_or_else(Removal::Failed);
+            // Written down at once: one that hangs must not leave the others tracked.
+            match removal {
+                Removal::Done => self.inner.store.update(|state| state.drop(&tracked))?,
+                Removal::Shared(_) => self.inner.store.update(|state| self.let_go(state, &tracked))?,
+                Removal::Failed(_) => {}
+            }
             Ok((tracked, removal))
         }))
         .await;
         outcomes.into_iter().collect()
     }
 
-    async fn remove_one(&self, tracked: &Tracked) -> Result<(), RunpodError> {
+    /// Notes that this run does not use an endpoint any more.
+    fn let_go(&self, state: &mut State, tracked: &Tracked) {
+        for known in state.endpoints.iter_mut().filter(|known| known.is_same(tracked)) {
+            known.runs.retain(|run| run.id != self.inner.run.id);
+        }
+    }
+
+    async fn remove_one(&self, tracked: &Tracked) -> Result<Removal, RunpodError> {
+        // Who is about to use it waits until it is gone, or is seen here.
+        let _lock = self.inner.lock(&tracked.name).await?;
+        let state = self.inner.store.load()?;
+        let known = state.find(&tracked.api, &tracked.class, &tracked.name);
+        let is_used = |run: &&Run| run.id != self.inner.run.id && run.liveness() == Liveness::Alive;
+        if let Some(other) = known.and_then(|known| known.runs.iter().find(is_used)) {
+            return Ok(Removal::Shared(other.pid));
+        }
         let id = match &tracked.id {
             Some(id) => Some(id.clone()),
             None => self.inner.find_made(tracked).await?.map(|made| made.id),
@@ -142,6 +159,6 @@ impl Provisioner {
             self.inner.options.control.delete_endpoint(&id).await?;
         }
         self.forget(&tracked.name);
-        Ok(())
+        Ok(Removal::Done)
     }
 }

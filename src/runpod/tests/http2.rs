@@ -48,7 +48,9 @@ async fn two_hundred_first_calls_share_one_connection() {
         let together = Arc::clone(&together);
         async move {
             match path.split(['/', '?']).next() {
-                Some("runsync") => drop(together.wait().await),
+                Some("runsync") => {
+                    together.wait().await;
+                }
                 Some("run") => return r#"{"id":"j1","status":"IN_QUEUE"}"#.into(),
                 _ => {}
             }
@@ -234,9 +236,8 @@ async fn serve(mut stream: TlsStream<TcpStream>, acts: Arc<std::sync::Mutex<Vec<
 
 async fn acted(acts: &[Act]) -> (Result<JobState, RunpodError>, usize) {
     let left = Arc::new(std::sync::Mutex::new(acts.iter().rev().copied().collect::<Vec<_>>()));
-    let served = Arc::clone(&left);
     let server =
-        TlsServer::start_raw(&["h2"], move |stream, log| serve(stream, Arc::clone(&served), log)).await;
+        TlsServer::start_raw(&["h2"], move |stream, log| serve(stream, Arc::clone(&left), log)).await;
     let called = server.client().call(&endpoint(), &Payload::json("{}"), &options()).await;
     (called, server.log.count("request"))
 }
@@ -284,9 +285,8 @@ async fn request_that_may_have_been_begun_is_not_sent_again(#[case] act: Act) {
 async fn connection_that_broke_is_replaced_for_what_comes_next() {
     let acts = [Act::Answer, Act::GoAway(NO_ERROR, false), Act::Answer];
     let left = Arc::new(std::sync::Mutex::new(acts.iter().rev().copied().collect::<Vec<_>>()));
-    let served = Arc::clone(&left);
     let server =
-        TlsServer::start_raw(&["h2"], move |stream, log| serve(stream, Arc::clone(&served), log)).await;
+        TlsServer::start_raw(&["h2"], move |stream, log| serve(stream, Arc::clone(&left), log)).await;
     let client = server.client();
     for _ in 0..2 {
         client.call(&endpoint(), &Payload::json("{}"), &options()).await.expect("an end");

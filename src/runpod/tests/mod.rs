@@ -9,4 +9,5 @@ mod many;
 mod server;
 mod stream;
 mod tls;
+mod unhealthy;
 mod upload;

@@ -173,11 +173,16 @@ impl Request {
 
 /// A client that waits for milliseconds where the real one waits for seconds.
 pub(super) fn client(address: &str) -> Client {
-    client_at(&format!("http://{address}"))
+    client_that_looks(&format!("http://{address}"), Duration::from_hours(1))
 }
 
 /// The same for a URL.
 pub(super) fn client_at(base: &str) -> Client {
+    client_that_looks(base, Duration::from_hours(1))
+}
+
+/// The same, with a pause between looks at workers of its own.
+pub(super) fn client_that_looks(base: &str, health: Duration) -> Client {
     let ms = Duration::from_millis;
     let timing = Timing {
         first_wait: ms(1000),
@@ -190,6 +195,7 @@ pub(super) fn client_at(base: &str) -> Client {
         answer: ms(2000),
         silence: ms(500),
         backoff: ms(2),
+        health,
     };
     made(base, timing)
 }
