@@ -25,6 +25,7 @@ SENT = [
     "memoryview strided",
     "frame",
     "frame of rows",
+    "frame of every second row",
     "frame of several kinds",
     "table",
 ]
