@@ -129,7 +129,7 @@ impl Client {
         let keep = |answer| *last.lock().unwrap_or_else(PoisonError::into_inner) = answer;
         let answered = repeat(policy, &self.shared.timing, deadline, || async {
             keep(None);
-            let answer = self.send_balanced(request, &parcel, &method, deadline).await?;
+            let answer = Box::pin(self.send_balanced(request, &parcel, &method, deadline)).await?;
             match trouble_of(&answer) {
                 Some(trouble) => {
                     keep(Some(answer));
