@@ -65,6 +65,12 @@ def _frame_of_rows() -> Any:
     return pd.DataFrame(np.ones((ITEMS // 8, 8)), copy=False)
 
 
+def _frame_of_every_second_row() -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(np.ones((8, ITEMS // 4)).T).iloc[::2]
+
+
 def _mixed_frame() -> Any:
     import pandas as pd
 
@@ -100,9 +106,10 @@ KINDS: dict[str, Callable[[], Any]] = {
     "dates": lambda: np.zeros(ITEMS, "M8[us]"),
     "bytes": lambda: bytes(SIZE),
     "bytearray": lambda: bytearray(SIZE),
-    "memoryview strided": lambda: memoryview(bytes(2 * SIZE))[::2],
+    "memoryview strided": lambda: memoryview(_numbers(2 * ITEMS))[::2],
     "frame": _frame,
     "frame of rows": _frame_of_rows,
+    "frame of every second row": _frame_of_every_second_row,
     "frame of several kinds": _mixed_frame,
     "text": lambda: "a" * SIZE,
     "array.array": lambda: typed_array.array("d", [1.0]) * ITEMS,

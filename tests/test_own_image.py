@@ -157,7 +157,7 @@ async def test_load_balanced_image_with_the_scaler_of_a_queue_is_refused(platfor
 async def test_short_wait_says_why_the_job_waits(platform: Platform, here: Path) -> None:
     image = Endpoint(name="image-short", image="mine/short:1", cpu="cpu3c-1-2")
     with pytest.raises(errors.DeadlineExceededError, match="image `mine/short:1`"):
-        await image.runsync({}, timeout=2)
+        await image.runsync({}, timeout=8)
 
 
 #: Makes endpoints of images, by both SDKs; `WHO` is in their names.

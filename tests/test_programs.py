@@ -1,262 +1,48 @@
-"""Every program that must keep working, in every context where it applies.
-
-`programs/pNN_*.py` are small real programs. A *script* runs a program's `main` in a process without a key, where
-decorated functions are called in workers of this machine; *dev* calls it over HTTP under one `flash run` that serves
-them all; *worker* imports it as the worker of each of its endpoints does; *manifest* compares what is built from it.
-"""
+"""Every program that must keep working: as a script, in its own workers, and in the manifest (`program_contexts.py`)."""
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import program_contexts as contexts
 import pytest
-from platform_support import Platform, platform_process
-from support import FLASH, Server
+from program_answers import BUILT, CALLS
+from support import FLASH
 
-PROGRAMS = Path(__file__).resolve().parent / "programs"
 pytestmark = pytest.mark.xdist_group("programs")
 
-#: Programs whose `main` is run as a script: all that have one.
-SCRIPTS = sorted(path.stem for path in PROGRAMS.glob("p*.py") if "async def main" in path.read_text())
+#: An unguarded call ends the load of a module in a real worker; here it would be made.
+IMPORTED = [name for name in contexts.SCRIPTS if name != "p00_readme"]
 
-#: Clients of programs that are deployed: they need a key.
-CLIENTS = {"p26_client", "p27_client_routes"}
 
-#: Queue-based calls by program: function, input, output. The same ones go over HTTP and to the plain function.
-CALLS: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
-    "p00_readme": [("hello", {}, {"gpu": "none here"})],
-    "p01_minimal": [("process", {"input_data": {"a": 1}}, {"got": {"a": 1}})],
-    "p02_sync": [("gpu_matrix_multiply", {"size": 2}, {"size": 2, "sum": 8.0})],
-    "p03_gather": [("double", {"number": 4}, 8), ("negate", {"number": 4}, -4)],
-    "p04_cpu": [("by_list", {"a": 1}, 4)],
-    "p05_gpu": [("mixed", {}, "mixed")],
-    "p06_workers": [("three", {}, 3)],
-    "p07_idle": [("short", {}, 3)],
-    "p08_dependencies": [("fetch", {"url": "a"}, "A")],
-    "p09_scaler": [("by_delay", {"text": "ab"}, "ba")],
-    "p10_nameless": [("p10_named_by_function", {"x": 3}, 3)],
-    "p12_limits": [("many", {"x": 3}, 3)],
-    "p13_template": [("disk", {"x": 3}, 3)],
-    "p14_datacenter": [("by_string", {}, 2)],
-    "p15_volumes": [("two", {}, 2)],
-    "p16_volume_gpu": [("write_model", {"name": "a"}, "/runpod-volume/a")],
-    "p20_several": [("third", {"x": 2}, 6), ("fourth", {"x": 2}, 8)],
-    "p22_cpu_worker": [("preprocess_text", {"text": "a b"}, {"words": ["a", "b"]})],
-    "p25_siblings": [("tidy", {"text": " a  b"}, "A B")],
-    "p25a_gpu_worker": [("run_inference", {"prompt": "abc"}, {"length": 3})],
-    "p25b_keywords": [
-        ("generate_image", {"prompt": "cat", "num_steps": 2}, ["cat", "", 2, 7.5]),
-        (
-            "names",
-            {"input": 1, "data": 2, "config": 3, "payload": 4, "url": 5, "method": 6},
-            [1, 2, 3, 4, 5, 6, "e", "a", "f", "n"],
-        ),
-    ],
-    "p30_remote": [("on_gpu", {"x": 1}, 2), ("on_cpu", {"x": 1}, 3)],
-    "p33_introspection": [("function", {"a": 1}, "1x")],
-}
-
-#: Queue-based calls that need a worker of their own: another endpoint, its environment.
-WORKER_CALLS: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
-    "p11_env": [("environment", {}, {"HF_TOKEN": "from-dotenv", "MODE": "test"})],
-    "p23_stacked": [("outer", {"x": 1}, 24), ("inner", {"x": 1, "times": 3}, 6)],
-    "p24_class": [("multiply", {"x": 2}, 6), ("add", {"x": 2.0}, 6.0)],
-    "p24_constructor": [("predict", {"x": 2.0, "scale": 3.0}, 6.0)],
-    "p31_remote_class": [("generate", {"prompt": "cat"}, "oil: cat")],
-    "p25d_orchestrator": [("classify", {"text": "a b c"}, {"label": "long"})],
-}
-
-#: Requests to routes: method, path, what to send, the answer.
-ROUTES: dict[str, list[tuple[str, str, dict[str, Any], Any]]] = {
-    "p16_volume_api": [("GET", "/models", {}, {"root": "/runpod-volume"})],
-    "p17_routes": [
-        ("GET", "/health", {}, {"status": "ok"}),
-        ("POST", "/process", {"json": {"data": {"b": 1, "a": 2}}}, {"keys": ["a", "b"]}),
-        ("POST", "/generate", {"json": {"prompt": "a"}}, {"text": "a!"}),
-        ("POST", "/sum", {"json": {"numbers": [1, 2.5]}}, {"sum": 3.5}),
-        ("POST", "/transform", {"json": {"text": "a"}}, {"text": "A"}),
-    ],
-    "p18_parameters": [
-        ("GET", "/items/3?detail=true", {}, {"id": 3, "detail": True}),
-        ("POST", "/items", {"json": {"name": "a", "price": 2}}, {"name": "a", "double": 4.0}),
-        ("POST", "/upload", {"files": {"data": b"\x00\xff12"}}, {"size": 4}),
-        ("PUT", "/items/4", {"json": {"name": "b"}}, {"id": 4, "name": "b"}),
-        ("PATCH", "/items/5", {"json": {"price": 1.5}}, {"id": 5, "price": 1.5}),
-        ("DELETE", "/items/6", {}, {"deleted": 6}),
-    ],
-    "p19_gpu_routes": [("GET", "/gpu", {}, {"package": "numpy"})],
-    "p20_several": [("GET", "/first", {}, "first"), ("GET", "/second", {}, "second")],
-    "p21_direct": [("POST", "/validate", {"json": {"text": " "}}, {"valid": False})],
-    "p22_pipeline": [("POST", "/classify", {"json": {"text": "a b"}}, {"count": 2})],
-    "p25c_route_keywords": [
-        ("POST", "/summarize", {"json": {"text": "abcd", "max_length": 3}}, {"summary": "abc"}),
-        ("POST", "/login", {"json": {"api_key": "abc"}}, {"length": 3}),
-    ],
-    "p30_remote": [("POST", "/x", {"json": {"x": 2}}, {"x": 2})],
-}
-
-ALL_GPUS = (
-    "ADA_24,ADA_32_PRO,ADA_48_PRO,ADA_80_PRO,AMPERE_16,AMPERE_24,AMPERE_48,AMPERE_80,"
-    "BLACKWELL_180,BLACKWELL_96,HOPPER_141"
-)
-CACHE = {"name": "model-cache", "size": 100, "dataCenterId": "US-CA-2"}
-SHARED = {"name": "p16-shared", "size": 100, "dataCenterId": "EU-RO-1"}
-
-#: What is built: fields of endpoints.
-BUILT: dict[str, dict[str, dict[str, Any]]] = {
-    "p02_sync": {"p02": {"gpuIds": ALL_GPUS, "workersMin": 0, "workersMax": 3, "idleTimeout": 300}},
-    "p04_cpu": {
-        "p04-enum": {"instanceIds": ["cpu3c-1-2"]},
-        "p04-string": {"instanceIds": ["cpu5c-4-8"]},
-        "p04-list": {"instanceIds": ["cpu3c-1-2", "cpu3c-2-4"]},
-    },
-    "p05_gpu": {
-        "p05-group": {"gpuIds": "ADA_24"},
-        "p05-type": {"gpuIds": "AMPERE_80,-NVIDIA A100-SXM4-80GB"},
-        "p05-groups": {"gpuIds": "ADA_24,AMPERE_80"},
-        "p05-types": {"gpuIds": "AMPERE_24,HOPPER_141,-NVIDIA GeForce RTX 3090,-NVIDIA RTX A5000"},
-        "p05-mixed": {"gpuIds": ALL_GPUS},
-        "p05-none": {"gpuIds": ALL_GPUS},
-    },
-    "p06_workers": {
-        "p06-five": {"workersMin": 0, "workersMax": 5},
-        "p06-three": {"workersMin": 0, "workersMax": 3},
-        "p06-one": {"workersMin": 1, "workersMax": 10},
-        "p06-default": {"workersMin": 0, "workersMax": 1},
-    },
-    "p07_idle": {f"p07-{seconds}": {"idleTimeout": seconds} for seconds in (1, 3, 300, 600)},
-    "p08_dependencies": {
-        "p08": {
-            "dependencies": ["requests==2.32.3", "Pillow>=10.0.0", "python-dateutil<3.0.0", "httpx"],
-            "systemDependencies": ["ffmpeg", "libgl1"],
-            "accelerateDownloads": False,
-        }
-    },
-    "p09_scaler": {
-        "p09-delay": {"scalerType": "QUEUE_DELAY", "scalerValue": 4},
-        "p09-count": {"scalerType": "REQUEST_COUNT", "scalerValue": 3},
-    },
-    "p10_nameless": {"p10_named_by_function": {"gpuIds": ALL_GPUS}},
-    "p12_limits": {
-        "p12-many": {"gpuCount": 4, "executionTimeoutMs": 300_000, "flashboot": False, "minCudaVersion": "12.4"},
-        "p12-cuda": {"minCudaVersion": "12.0", "max_concurrency": 5},
-    },
-    "p13_template": {
-        "p13": {
-            "podTemplate": {"containerDiskInGb": 100, "env": [{"key": "PYTHONPATH", "value": "/workspace"}]},
-        }
-    },
-    "p14_datacenter": {
-        "p14-enum": {"locations": "EU-RO-1"},
-        "p14-string": {"locations": "US-CA-2"},
-        "p14-list": {"locations": "EU-RO-1,US-CA-2"},
-        "p14-cpu": {"locations": "EU-RO-1"},
-    },
-    "p15_volumes": {
-        "p15-one": {"networkVolumes": [CACHE]},
-        "p15-two": {"networkVolumes": [CACHE, {"name": "model-cache-eu", "size": 50, "dataCenterId": "EU-RO-1"}]},
-    },
-    "p16_volume_gpu": {"p16-gpu": {"networkVolumes": [SHARED], "is_load_balanced": False}},
-    "p16_volume_api": {"p16-api": {"networkVolumes": [SHARED], "is_load_balanced": True}},
-    "p30_remote": {
-        "p30-gpu": {"gpuIds": "ADA_24", "workersMax": 3, "dependencies": ["requests"]},
-        "p30-api": {"is_load_balanced": True},
-    },
-    "p19_gpu_routes": {"p19": {"is_load_balanced": True, "workersMin": 1, "dependencies": ["numpy"]}},
-}
+@pytest.fixture(scope="module")
+def environment_of_programs(session_environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of all processes here."""
+    return contexts.environment_of(session_environment)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that holds all programs."""
-    root = tmp_path_factory.mktemp("programs") / "programs"
-    shutil.copytree(PROGRAMS, root, ignore=shutil.ignore_patterns("__pycache__", ".flash"))
-    (root / ".env").write_text("P11_TOKEN=from-dotenv\n")
-    return root
+    return contexts.copy(tmp_path_factory.mktemp("scripts") / "programs")
 
 
 @pytest.fixture(scope="module")
-def environment_of_programs(session_environment: Mapping[str, str]) -> dict[str, str]:
-    """Packages come from this environment: what is installed is not the point here."""
-    return {**session_environment, "FLASH_DEPS": "none"}
-
-
-def local_programs() -> list[str]:
-    return [name for name in SCRIPTS if name not in CLIENTS]
-
-
-def run_programs(mode: str, folder: Path, environment: Mapping[str, str], programs: Mapping[str, Any]) -> Any:
-    command = [sys.executable, "run_programs.py", mode, json.dumps(programs)]
-    ended = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110, check=False
-    )
-    lines = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("[")]
-    return dict(lines), ended.stderr
+def scripts(folder: Path, environment_of_programs: Mapping[str, str]) -> contexts.Ended:
+    """How each program ended, run as a script without a key."""
+    return contexts.run("script", folder, environment_of_programs, dict.fromkeys(contexts.LOCAL, ()))
 
 
 @pytest.fixture(scope="module")
-def scripts(folder: Path, environment_of_programs: Mapping[str, str]) -> Any:
-    """How each program ended, run as a script without a key, and what was printed."""
-    return run_programs("script", folder, environment_of_programs, dict.fromkeys(local_programs(), ()))
-
-
-@pytest.fixture(scope="module")
-def bare(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs without dependencies, which workers on Runpod would install."""
-    root = tmp_path_factory.mktemp("bare") / "programs"
-    shutil.copytree(folder, root, ignore=shutil.ignore_patterns(".flash", "__pycache__"))
-    for path in root.glob("p*.py"):
-        path.write_text(re.sub(r"\bdependencies=\[[^]]*\]", "dependencies=[]", path.read_text()))
-    return root
-
-
-@pytest.fixture(scope="module")
-def runpod(bare: Path, environment_of_programs: Mapping[str, str]) -> Iterator[Platform]:
-    """Runpod on this machine, with the programs as a deployed app."""
-    with platform_process(environment_of_programs, "--app", bare, "--no-rate-limits") as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def lives(bare: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
-    """How each program ended, run as a script that provisions and ships its functions."""
-    environment = {**environment_of_programs, **runpod.variables, "FLASH_IS_LIVE_PROVISIONING": "true"}
-    return run_programs("script", bare, environment, dict.fromkeys(local_programs(), ()))
-
-
-@pytest.fixture(scope="module")
-def deployeds(bare: Path, environment_of_programs: Mapping[str, str], runpod: Platform) -> Any:
-    """How each program ended, run as a script with a key: as a client of the deployed app."""
-    environment = {**environment_of_programs, **runpod.variables}
-    return run_programs("script", bare, environment, dict.fromkeys(SCRIPTS, ()))
-
-
-@pytest.fixture(scope="module")
-def workers(folder: Path, environment_of_programs: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """How the import of each program by its own workers ended, and what was printed."""
-    apart = tmp_path_factory.mktemp("worker") / "app"  # Where no server has written.
-    shutil.copytree(folder, apart, ignore=shutil.ignore_patterns(".flash", "__pycache__"))
-    return run_programs(
-        "worker",
-        apart,
-        environment_of_programs,
-        {name: CALLS.get(name, ()) for name in SCRIPTS if name != "p00_readme"},
-    )
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path, environment_of_programs: Mapping[str, str]) -> Iterator[Server]:
-    """One `flash run` that serves all programs."""
-    serving = Server(folder, "--no-reload", environment=environment_of_programs)
-    yield serving
-    serving.stop()
+def workers(environment_of_programs: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> contexts.Ended:
+    """How the import of each program by its own workers ended."""
+    apart = contexts.copy(tmp_path_factory.mktemp("worker") / "app")  # Where nothing has written.
+    calls = {name: CALLS.get(name, ()) for name in IMPORTED}
+    return contexts.run("worker", apart, environment_of_programs, calls)
 
 
 @pytest.fixture(scope="module")
@@ -270,50 +56,23 @@ def manifest(folder: Path, environment_of_programs: Mapping[str, str]) -> Any:
     return json.loads(printed.stdout)
 
 
-def contexts() -> list[Any]:
-    found = []
-    for program in sorted(path.stem for path in PROGRAMS.glob("p*.py")):
-        number, _, title = program.removeprefix("p").partition("_")
-        applies = {
-            "script": program in SCRIPTS and program not in CLIENTS,
-            "live": program in SCRIPTS and program not in CLIENTS,
-            # Deployed, the arguments are refused with a reason; `_deployed.py` has that.
-            "deployed": program in SCRIPTS and program != "p24_constructor",
-            # An unguarded call ends the load of a module in a real worker; here it would be made.
-            "worker": program in SCRIPTS and program != "p00_readme",
-            "dev": program in CALLS or program in WORKER_CALLS or program in ROUTES,
-            "manifest": program in BUILT,
-        }
-        for context, does_apply in applies.items():
-            if does_apply:
-                found.append(pytest.param(program, context, id=f"{number}-{title.replace('_', '-')}-{context}"))
-    return found
+def test_each_pattern_that_must_keep_working_has_a_program() -> None:
+    numbers = {name.removeprefix("p").partition("_")[0] for name in contexts.ALL}
+    assert {f"{number:02}" for number in range(41)} <= numbers
 
 
-@pytest.mark.parametrize(("program", "context"), contexts())
-def test_program(request: pytest.FixtureRequest, program: str, context: str) -> None:
-    if context in {"script", "live", "deployed", "worker"}:
-        ended, printed = request.getfixturevalue(f"{context}s")
-        assert program in ended, printed[-4000:]
-        assert ended[program] is None, f"{ended[program]}\n{printed[-4000:]}"
-    elif context == "dev":
-        call_over_http(request.getfixturevalue("server"), program)
-    else:
-        resources = request.getfixturevalue("manifest")["resources"]
-        for endpoint, expected in BUILT[program].items():
-            found = resources[endpoint]
-            assert {field: found.get(field) for field in expected} == expected
+@pytest.mark.parametrize("program", contexts.cases(contexts.LOCAL, "script"))
+def test_program_as_a_script(program: str, scripts: contexts.Ended) -> None:
+    contexts.check(program, scripts)
 
 
-def call_over_http(server: Server, program: str) -> None:
-    for method, path, options, expected in ROUTES.get(program, ()):
-        answer = server.request(method, f"/{program}{path}", **options)
-        assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
-        assert answer.json() == expected
-    calls = [*CALLS.get(program, ()), *WORKER_CALLS.get(program, ())]
-    queued = [path for path in server.get("/openapi.json").json()["paths"] if path.startswith(f"/{program}/")]
-    for function, given, expected in calls:
-        route = f"/{program}/{function}"
-        if f"{route}/runsync" not in queued:
-            route = f"/{program}"
-        assert server.runsync(route, **given) == expected
+@pytest.mark.parametrize("program", contexts.cases(IMPORTED, "worker"))
+def test_program_in_its_own_workers(program: str, workers: contexts.Ended) -> None:
+    contexts.check(program, workers)
+
+
+@pytest.mark.parametrize("program", contexts.cases(sorted(BUILT), "manifest"))
+def test_program_in_the_manifest(program: str, manifest: Any) -> None:
+    for endpoint, expected in BUILT[program].items():
+        found = manifest["resources"][endpoint]
+        assert {field: found.get(field) for field in expected} == expected

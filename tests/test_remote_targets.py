@@ -214,6 +214,7 @@ def test_endpoint_that_changes_its_name_changes_its_place(
     root.write(app("moved-b"))
     server.wait_for_line("target  moved-b: this machine (not named by --remote)", after=mark)
     server.wait_for_line("target  moved-a: not declared (named by --remote)", after=mark)
+    server.wait_for_line(re.compile(r"moved-a │ stays on Runpod \(\w+\) until this run ends"), after=mark)
     server.wait_for_line("reloaded work.py", after=mark)
     assert server.runsync("/work", n=3) == 6
     server.wait_for_line("moved-b │ worker ready", after=mark)

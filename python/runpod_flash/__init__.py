@@ -1,7 +1,7 @@
 """Functions and classes that run as Runpod endpoints, on this machine or in the cloud.
 
 Importing this package reads the nearest ``.env`` and nothing else: a public name is loaded when it
-is first touched.
+is first touched. Where ``LOG_LEVEL`` is set, it sets logging up as 1.21 does, without a file.
 """
 
 from __future__ import annotations
@@ -137,3 +137,14 @@ def _load_dotenv() -> None:
 
 
 _load_dotenv()
+
+
+def _set_up_logging() -> None:
+    # A worker does it when its output has a place to go.
+    if _os.environ.get("LOG_LEVEL") and not (_os.environ.get("RUNPOD_ENDPOINT_ID") or _os.environ.get("RUNPOD_POD_ID")):
+        from .legacy.logs import setup_logging
+
+        setup_logging()
+
+
+_set_up_logging()

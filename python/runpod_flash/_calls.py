@@ -22,6 +22,12 @@ _signatures: dict[Any, inspect.Signature | None] = {}
 _declared_count = -1
 _refused: dict[str, Exception] = {}
 _declaring = threading.RLock()
+#: Only where somebody asked for it: logging is not loaded for nothing.
+_log: Any = None
+if os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
+    import logging
+
+    _log = logging.getLogger("runpod_flash.calls")
 
 
 def _forked() -> None:
@@ -44,7 +50,7 @@ async def call(
     kwargs: dict[str, Any],
 ) -> Any:
     """Call a function, or a class's method, where its endpoint runs."""
-    _check(target, method, args, kwargs)
+    _check(endpoint, target, method, args, kwargs)
     elsewhere = _elsewhere()
     if elsewhere is not None:
         return await elsewhere.call(endpoint, target, method, constructor, args, kwargs)
@@ -60,7 +66,7 @@ async def stream(
     kwargs: dict[str, Any],
 ) -> AsyncIterator[Any]:
     """Call a generator function and yield its items as they come."""
-    _check(target, method, args, kwargs)
+    _check(endpoint, target, method, args, kwargs)
     elsewhere = _elsewhere()
     if elsewhere is not None:
         found = elsewhere.stream(endpoint, target, method, constructor, args, kwargs)
@@ -95,13 +101,16 @@ def _elsewhere() -> Any:
     return None
 
 
-def _check(target: Any, method: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _check(endpoint: Endpoint, target: Any, method: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if _context.loading:
         raise _context.LoadStopped
     if method is None:
         bind(target, args, kwargs)
     else:
         bind_method(target, method, args, kwargs)
+    if _log is not None:
+        name = getattr(target, "__name__", "") if method is None else f"{target.__name__}.{method}"
+        _log.debug("calling `%s` of endpoint `%s`: %s", name, endpoint.name, _core.destination())
 
 
 def _prepare(

@@ -3,6 +3,8 @@ from typing import Any, final
 
 from typing_extensions import Self, disjoint_base
 
+from ._typing import QueueDecorator
+
 __all__ = [
     "EndpointBase",
     "Items",
@@ -19,6 +21,7 @@ __all__ = [
     "cpu_max_disk",
     "data_center_values",
     "declare",
+    "decorated_on",
     "destination",
     "dump_text",
     "endpoint_ask",
@@ -61,7 +64,7 @@ __all__ = [
 ]
 
 @disjoint_base
-class EndpointBase:
+class EndpointBase(QueueDecorator):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     @property
     def is_client(self) -> bool: ...
@@ -145,6 +148,7 @@ def cli_main(arguments: list[str]) -> int: ...
 def cpu_max_disk(instances: list[str]) -> int | None: ...
 def data_center_values() -> tuple[list[str], list[str]]: ...
 def declare(declarations: list[Any]) -> None: ...
+def decorated_on(text: str, line: int) -> str | None: ...
 def destination() -> str: ...
 def dump_text(value: object) -> str: ...
 def endpoint_ask(operation: str, endpoint: tuple[str, ...], timeout: float | None) -> Awaitable[Any]: ...

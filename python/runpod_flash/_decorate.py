@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _GENERATOR_FLAGS = 0x20 | 0x200  # CO_GENERATOR | CO_ASYNC_GENERATOR, without importing inspect
 
+#: Where decorators' own functions were decorated, by their identity: file, line, names.
+places: dict[int, tuple[Any, ...]] = {}
+
 
 def decorate(endpoint: Endpoint, target: Any) -> Any:
     """Make a function or class callable as a queue-based endpoint."""
@@ -51,6 +54,7 @@ def decorate(endpoint: Endpoint, target: Any) -> Any:
         decorated = _function(endpoint, target)
     _mark(decorated, endpoint, config)
     endpoint._targets[getattr(target, "__qualname__", endpoint.name)] = (target, decorated)
+    _keep_place(target)
     if endpoint not in declared:
         declared.append(endpoint)
     return decorated
@@ -224,6 +228,21 @@ def _dress(wrapper: Any, target: Any) -> Any:
 def _mark(target: Any, endpoint: Endpoint, config: dict[str, Any]) -> None:
     _set(target, "__remote_config__", config)
     _set(target, "__flash_endpoint__", endpoint)
+
+
+def _keep_place(target: Any) -> None:
+    """Keep where a decorator's own function was decorated: nothing else leads to what is written there."""
+    written = target
+    while hasattr(written, "__wrapped__"):
+        written = written.__wrapped__
+    if "<locals>" not in getattr(written, "__qualname__", "<locals>"):
+        return
+    frame = sys._getframe(2)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "runpod_flash":
+        frame = frame.f_back
+    inner = None if frame.f_locals is frame.f_globals else dict(frame.f_locals)
+    place = frame.f_code.co_filename, frame.f_lineno, frame.f_globals, inner
+    places[id(target)] = (target, *place)
 
 
 def _guard_load(own_target: Any) -> None:

@@ -1,16 +1,15 @@
-"""What is known of live objects whose source is to travel: text, visible names, folders."""
+"""What is known of live objects that shipped code names: which are endpoints, which have source, where it is."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import linecache
 import os
 import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from . import _core, _sources, errors
+from . import _core, _sources, _written, errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,76 +49,20 @@ def has_source(value: Any) -> bool:
         # What can be imported there is pickled by its name.
         return _sources.is_local(getattr(module, "__file__", None))
     try:
-        text_of(unwrapped(value))
-    except Exception:
+        _written.find(value)
+    except errors.ShipmentError:
         return False
     return True
 
 
-def unwrapped(target: Any) -> Any:
-    """Return the function below the decorators that say so."""
-    return target if isinstance(target, type) else inspect.unwrap(target)
-
-
-def text_of(definition: Any) -> tuple[str, str, int | None]:
-    """Return file, text and first line of a function or class; raises where there is no text."""
-    if getattr(definition, "__name__", "") == "<lambda>":
-        raise errors.ShipmentError(
-            "a lambda cannot travel to a live endpoint", hint="write it as a function with `def`, in a file"
-        )
-    code = _sources.code_of(definition)
-    file = code.co_filename if code is not None else getattr(sys.modules.get(definition.__module__), "__file__", None)
-    if not isinstance(file, str):
-        raise no_source(definition)
-    linecache.checkcache(file)
-    lines = linecache.getlines(file, getattr(definition, "__globals__", None))
-    if not lines:
-        raise no_source(definition)
-    line = getattr(definition, "__firstlineno__", None)
-    if line is None and not isinstance(definition, type) and code is not None:
-        line = code.co_firstlineno
-    return file, "".join(lines), line
-
-
-def no_source(definition: Any) -> Exception:
-    """Make the error for code without text."""
-    name = getattr(definition, "__qualname__", repr(definition))
-    return errors.ShipmentError(
-        f"`{name}` has no source text that could travel to a live endpoint",
-        hint="define it in a file or a notebook cell, not by `exec` or at the plain interpreter's prompt",
-    )
-
-
-def names_of(target: Any) -> dict[str, Any]:
-    """Return the values of all names that a function or class can see."""
-    definition = unwrapped(target)
-    functions: list[Any] = [definition]
-    if isinstance(definition, type):
-        members = (getattr(value, "__func__", value) for value in vars(definition).values())
-        functions = [member for member in members if isinstance(member, FunctionType)]
-    names: dict[str, Any] = {}
-    module = sys.modules.get(definition.__module__ or "")
-    if module is not None and isinstance(definition, type):
-        names.update(vars(module))
-    for function in functions:
-        names.update(function.__globals__)
-    for function in functions:
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
-            try:
-                names[name] = cell.cell_contents
-            except ValueError:  # Not bound yet.
-                names.pop(name, None)
-    return names
-
-
-def roots(definition: Any, file: str) -> list[str]:
+def roots(module: str, file: str) -> list[str]:
     """Return where local modules are looked for: the project's folder first."""
     if not os.path.isfile(file):
         first = os.getcwd()
     else:
         path = os.path.abspath(file)
         first = os.path.dirname(path)
-        parts = (definition.__module__ or "").split(".")
+        parts = module.split(".")
         stem = os.path.splitext(path)[0].split(os.sep)
         if stem[-1] == "__init__":
             stem.pop()

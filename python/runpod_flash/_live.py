@@ -15,7 +15,7 @@ from ._definitions import homes
 from ._shipment import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from ._shipment import Shipment
     from .endpoint import Endpoint
@@ -52,7 +52,8 @@ async def call(
     def sent(place: str, head: dict[str, Any]) -> Awaitable[Any]:
         return send(place, name, json.dumps(head), args, kwargs, found, timeout)
 
-    value, stdout = await _sent(endpoint, shipment, method, constructor, sent, place)
+    with _written_here(shipment):
+        value, stdout = await _sent(endpoint, shipment, method, constructor, sent, place)
     show(stdout)
     return value
 
@@ -106,7 +107,8 @@ async def stream(
             if item is None:
                 break
             yield _core.load_text(item[0])
-        value, stdout = await _core.live_wait(where, name, job)
+        with _written_here(shipment):
+            value, stdout = await _core.live_wait(where, name, job)
         has_ended = True
         show(stdout)
         # An official worker knows nothing of streams: there all items are the result.
@@ -120,6 +122,18 @@ async def stream(
         if not has_ended:
             with contextlib.suppress(errors.RunpodError):  # What cannot be cancelled has ended, or will.
                 await asyncio.shield(_core.job_ask("cancel", (where,), job, 60.0))
+
+
+@contextlib.contextmanager
+def _written_here(shipment: Shipment) -> Iterator[None]:
+    """Let a failure's traceback name the files and lines of this machine, not of what was sent."""
+    try:
+        yield
+    except errors.RemoteExecutionError as error:
+        from ._located import located
+
+        error.remote_traceback = located(error.remote_traceback, shipment)
+        raise
 
 
 async def _sent(
@@ -137,6 +151,7 @@ async def _sent(
         where = place or await _provision(endpoint, bool(shipment.callees))
         _made.add(endpoint)
         code, modules = shipment.code(callees)
+        shipment.sent = code
         try:
             return await send(where, _head(endpoint, shipment, code, modules, method, constructor))
         except errors.JobNotFoundError:
@@ -274,6 +289,11 @@ def failed(
     """Make the exception for what a function raised on its worker."""
     show(stdout)
     name = cls.rpartition(".")[2]
+    if name == "ModuleNotFoundError":
+        hint = (
+            "name the package that has it in the endpoint's `dependencies`: a live endpoint installs these alone, "
+            "nothing of requirements.txt or pyproject.toml"
+        )
     made = errors.remote(
         "RemoteExecutionError",
         message,

@@ -22,6 +22,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._ways: dict[type, Any] = {}
         if (module := sys.modules.get("array")) is not None:
             self._ways[module.array] = _array
+        if (block := getattr(sys.modules.get("pandas.core.internals.blocks"), "NumpyBlock", None)) is not None:
+            self._ways[block] = _block
         if "torch" in sys.modules:
             from ._tensors import reductions
 
@@ -43,6 +45,13 @@ def _array(value: Any) -> Any:
     if memory.nbytes < _LARGE or arguments[-1] != b"":
         return value.__reduce_ex__(5)
     return function, (*arguments[:-1], PickleBuffer(memory.toreadonly())), *state
+
+
+def _block(value: Any) -> Any:
+    """Reduce columns of a frame by pandas' own ``__reduce__``, where its ``__reduce_ex__`` would copy strided ones."""
+    flags = getattr(value.values, "flags", None)
+    is_strided = flags is not None and not (flags.c_contiguous or flags.f_contiguous)
+    return value.__reduce__() if is_strided else value.__reduce_ex__(5)
 
 
 def _bytearray(value: bytearray) -> Any:

@@ -16,20 +16,19 @@ import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import _core, errors
+from . import _core, _written, errors
 from ._definitions import (
     has_source,
     is_decorated,
     is_endpoint,
-    names_of,
     roots,
     stamp,
-    text_of,
-    unwrapped,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ._written import Written
 
 
 #: Shipments that are kept, the latest at the end: a notebook makes new functions for as long as it runs.
@@ -46,17 +45,34 @@ class Shipment:
         self.future: list[str] = []
         self.imports: list[str] = []
         self.codes: list[str] = []
+        #: Where parts of the source are written: file and lines, by their index in ``codes``.
+        self.places: dict[int, tuple[str, list[dict[str, int]]]] = {}
+        #: The whole source as it was sent last.
+        self.sent = ""
         self.modules: dict[str, str] = {}
         self.callees: dict[str, Any] = {}
         self.values: dict[str, Any] = {}
         self.files: dict[str, Any] = {}
         self.module: str | None = None
+        #: Names that were looked up, and what they meant, by where they are seen from.
+        self.found: list[tuple[Written, dict[str, Any]]] = []
         self.name = ""
         self.is_class = False
         self.is_generator = False
         self.is_async = False
         self.generators: dict[str, bool] = {}
         self._seen: set[Any] = set()
+
+    def refresh(self) -> bool:
+        """Take the values that names have now; ``False`` where one means another function, class or module."""
+        for written, found in self.found:
+            names = written.names()
+            for name, value in found.items():
+                if name in self.values:
+                    self.values[name] = names.get(name, value)
+                elif names.get(name) is not value:
+                    return False
+        return True
 
     def code(self, table: dict[str, Any]) -> tuple[str, dict[str, str]]:
         """Return the source with what brings values and other endpoints along, and its modules."""
@@ -85,6 +101,7 @@ __name__ = %s
 def _flash_home(name, names):
     import sys, types
     class Home(types.ModuleType):
+        __dict__ = property(lambda self: names)
         def __getattr__(self, name):
             try:
                 return names[name]
@@ -115,26 +132,16 @@ def shipped(target: Any, homes: Iterable[type] = ()) -> Shipment:
                 _cache[key] = known  # The latest is at the end.
     except TypeError:  # Not hashable.
         key = known = None
-    if known is not None and known[0] == {file: stamp(file) for file in known[0]}:
-        shipment = known[1]
-        if shipment.values:
-            _refresh(shipment, target)
-        return shipment
+    if known is not None and known[0] == {file: stamp(file) for file in known[0]} and known[1].refresh():
+        return known[1]
     shipment = Shipment()
-    _add(shipment, target, is_main=True, homes=classes)
+    _add(shipment, _written.find(target), is_main=True, homes=classes)
     if key is not None:
         with _lock:
             _cache[key] = (dict(shipment.files), shipment)
             while len(_cache) > KEPT:
                 del _cache[next(iter(_cache))]
     return shipment
-
-
-def _refresh(shipment: Shipment, target: Any) -> None:
-    values = names_of(target)
-    for name in shipment.values:
-        if name in values:
-            shipment.values[name] = values[name]
 
 
 def _generators(cls: type) -> dict[str, bool]:
@@ -147,25 +154,24 @@ def _generators(cls: type) -> dict[str, bool]:
     return found
 
 
-def _add(shipment: Shipment, target: Any, *, is_main: bool, homes: frozenset[type] = frozenset()) -> str:
+def _add(shipment: Shipment, written: Written, *, is_main: bool, homes: frozenset[type] = frozenset()) -> str:
     """Add the source of a function or class; return the name that it defines."""
-    definition = unwrapped(target)
-    file, text, line = text_of(definition)
-    qualname: str = definition.__qualname__
+    file, text, qualname, line, names = written.file, written.text, written.qualname, written.line, written.names()
     mark = (file, qualname, line)
     if mark in shipment._seen:
-        return str(definition.__name__)
+        return written.name
     shipment._seen.add(mark)
-    names = names_of(definition)
-    folders = roots(definition, file)
+    folders = roots(written.module, file)
     endpoints = [name for name, value in names.items() if is_endpoint(value)]
-    also = sorted({home.__name__ for home in homes if home.__module__ == definition.__module__})
+    also = sorted({home.__name__ for home in homes if home.__module__ == written.module})
     captured: dict[str, Any] = {}
     found = _ship(text, file, folders, qualname, line, captured, endpoints, also)
     again = False
     extra: list[str] = []
     for value in found["values"]:
         again |= _take(shipment, value, names, file, captured, extra)
+    seen = {value["name"] for value in found["values"]}
+    shipment.found.append((written, {name: names[name] for name in seen if name in names}))
     if again:
         found = _ship(text, file, folders, qualname, line, {**captured, **dict.fromkeys(extra)}, endpoints, also)
     shipment.values.update(captured)
@@ -180,14 +186,15 @@ def _add(shipment: Shipment, target: Any, *, is_main: bool, homes: frozenset[typ
                 break
     for callee in found["callees"]:
         shipment.callees[callee["key"]] = _decorated(callee, names, file)
+    shipment.places[len(shipment.codes)] = (file, found["lines"])
     shipment.codes.append(found["code"])
     if is_main:
         shipment.name = found["name"]
         for field in ("is_class", "is_generator", "is_async"):
             setattr(shipment, field, found[field])
-        if isinstance(definition, type):
-            shipment.generators = _generators(definition)
-        module = definition.__module__
+        if isinstance(written.target, type):
+            shipment.generators = _generators(written.target)
+        module = written.module
         if module not in ("__main__", "__mp_main__") and os.path.isfile(file) and "<locals>" not in qualname:
             shipment.module = module
     return str(found["name"])
@@ -239,7 +246,7 @@ def _take(
         shipment.callees[key] = found
         shipment.codes.append(_stand_in(name, key, found))
     elif value["is_required"] and has_source(found):
-        defined = _add(shipment, found, is_main=False)
+        defined = _add(shipment, _written.find(found), is_main=False)
         if defined != name:
             shipment.codes.append(f"{name} = {defined}\n")
     else:

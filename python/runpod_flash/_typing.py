@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 P = ParamSpec("P")
@@ -14,8 +14,8 @@ R_co = TypeVar("R_co", covariant=True)
 L_co = TypeVar("L_co", covariant=True)
 
 
-class RemoteFunction(Protocol, Generic[P, R_co, L_co]):
-    """A decorated function: called, it runs where its endpoint runs; ``local`` runs it here."""
+class _Decorated(Protocol, Generic[P, L_co]):
+    """What every decorated function has: its plain self, under two names, and what it was told."""
 
     __name__: str
     __qualname__: str
@@ -23,16 +23,20 @@ class RemoteFunction(Protocol, Generic[P, R_co, L_co]):
     __doc__: str | None
     __remote_config__: dict[str, Any]
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        """Call the function where its endpoint runs."""
-        ...
-
     def local(self, *args: P.args, **kwargs: P.kwargs) -> L_co:
         """Call the plain function, here."""
         ...
 
     def __wrapped__(self, *args: P.args, **kwargs: P.kwargs) -> L_co:
         """Call the plain function, here."""
+        ...
+
+
+class RemoteFunction(_Decorated[P, L_co], Protocol, Generic[P, R_co, L_co]):
+    """A decorated function: called, it runs where its endpoint runs; ``local`` runs it here."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        """Call the function where its endpoint runs."""
         ...
 
 
@@ -56,30 +60,20 @@ class Generation(Protocol[T]):
         ...
 
 
-class RemoteGeneratorFunction(Protocol, Generic[P, T, L_co]):
+class RemoteGeneratorFunction(_Decorated[P, L_co], Protocol, Generic[P, T, L_co]):
     """A decorated generator function."""
-
-    __name__: str
-    __qualname__: str
-    __module__: str
-    __doc__: str | None
-    __remote_config__: dict[str, Any]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Generation[T]:
         """Call the function where its endpoint runs."""
         ...
 
-    def local(self, *args: P.args, **kwargs: P.kwargs) -> L_co:
-        """Call the plain function, here."""
-        ...
 
-    def __wrapped__(self, *args: P.args, **kwargs: P.kwargs) -> L_co:
-        """Call the plain function, here."""
-        ...
+class QueueDecorator:
+    """``Endpoint(...)``, and what ``remote(...)`` gives for a queue-based resource.
 
-
-class QueueDecorator(Protocol):
-    """What ``remote(...)`` gives for a queue-based resource: as ``Endpoint.__call__``."""
+    A class stays its own type: its constructor and its async methods are typed exactly, it can annotate
+    parameters, and mypy never applies a class decorator anyway. See "Types" in docs/sdk.md.
+    """
 
     @overload
     def __call__(self, func_or_class: type[C]) -> type[C]: ...  # type: ignore[overload-overlap]
@@ -97,6 +91,9 @@ class QueueDecorator(Protocol):
     ) -> RemoteGeneratorFunction[P, T, Iterator[T]]: ...
     @overload
     def __call__(self, func_or_class: Callable[P, T]) -> RemoteFunction[P, T, T]: ...
+    def __call__(self, func_or_class: Any) -> Any:
+        """Make a function or class a queue-based endpoint."""
+        raise NotImplementedError
 
 
 class KeepingDecorator(Protocol):
@@ -105,21 +102,3 @@ class KeepingDecorator(Protocol):
     def __call__(self, function: F) -> F:
         """Mark the function."""
         ...
-
-
-__all__ = [
-    "AsyncIterator",
-    "C",
-    "Callable",
-    "Coroutine",
-    "Generation",
-    "Iterator",
-    "KeepingDecorator",
-    "Mapping",
-    "P",
-    "QueueDecorator",
-    "RemoteFunction",
-    "RemoteGeneratorFunction",
-    "T",
-    "Verb",
-]

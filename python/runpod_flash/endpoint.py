@@ -6,7 +6,8 @@ from . import _core, _light
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, overload
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from typing import Any
 
     from . import (
         CpuInstanceType,
@@ -19,19 +20,7 @@ if TYPE_CHECKING:
         ServerlessScalerType,
     )
     from ._job import BlockingEndpoint, EndpointJob
-    from ._typing import (
-        AsyncIterator,
-        C,
-        Callable,
-        Coroutine,
-        Iterator,
-        Mapping,
-        P,
-        RemoteFunction,
-        RemoteGeneratorFunction,
-        T,
-        Verb,
-    )
+    from ._typing import Verb
 
 #: What a request of a client may say beside its path and data.
 _REQUEST_OPTIONS = frozenset({"headers", "params", "timeout"})
@@ -152,27 +141,7 @@ class Endpoint(_core.EndpointBase):
 
         return [CpuInstanceType(value) for value in values]
 
-    if TYPE_CHECKING:
-        # A class stays its own type: its constructor and its async methods are typed exactly, it can annotate
-        # parameters, and mypy never applies a class decorator anyway. See "Types" in docs/sdk.md.
-        @overload
-        def __call__(self, func_or_class: type[C]) -> type[C]: ...  # type: ignore[overload-overlap]
-        @overload
-        def __call__(
-            self, func_or_class: Callable[P, Coroutine[Any, Any, T]]
-        ) -> RemoteFunction[P, T, Coroutine[Any, Any, T]]: ...
-        @overload
-        def __call__(  # type: ignore[overload-overlap]
-            self, func_or_class: Callable[P, AsyncIterator[T]]
-        ) -> RemoteGeneratorFunction[P, T, AsyncIterator[T]]: ...
-        @overload
-        def __call__(  # type: ignore[overload-overlap]
-            self, func_or_class: Callable[P, Iterator[T]]
-        ) -> RemoteGeneratorFunction[P, T, Iterator[T]]: ...
-        @overload
-        def __call__(self, func_or_class: Callable[P, T]) -> RemoteFunction[P, T, T]: ...
-
-    def __call__(self, func_or_class: Any) -> Any:
+    def _decorate(self, func_or_class: Any) -> Any:
         """Make a function or class a queue-based endpoint."""
         if self.is_client:
             argument = "id" if self.id is not None else "image"
@@ -189,6 +158,10 @@ class Endpoint(_core.EndpointBase):
         from . import _decorate
 
         return _decorate.decorate(self, func_or_class)
+
+    if not TYPE_CHECKING:
+        # Its types are those of `_typing.QueueDecorator`, which the core's class has.
+        __call__ = _decorate
 
     def get(self, path: str, data: Any = None, **kwargs: Any) -> Verb:
         """Register a ``GET`` route; on a client, send a request."""

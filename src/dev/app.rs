@@ -322,10 +322,12 @@ fn decoded_path(parts: &Parts) -> String {
     String::from_utf8_lossy(&urlencoding::decode_binary(raw.as_bytes())).into_owned()
 }
 
-/// The endpoint that a host such as `api.localhost` names.
+/// The endpoint that a host such as `shop.localhost` names, or `shop.api.localhost`, which clients make of
+/// this machine as they make `shop.api.runpod.ai` of Runpod.
 fn endpoint_label(parts: &Parts) -> Option<String> {
     let host = request_host(parts)?;
     let label = host.strip_suffix(".localhost")?;
+    let label = label.strip_suffix(".api").unwrap_or(label);
     (!label.is_empty()).then(|| label.to_owned())
 }
 

@@ -104,7 +104,11 @@ impl Session {
     pub(super) fn load(&mut self, project: &Project) {
         let served = Arc::new(keep::last_good(&self.served, project));
         if let Some((cloud, targets)) = &self.cloud {
+            let before = cloud.in_use();
             Cloud::apply(cloud, targets, &served, &self.variables);
+            for (name, id) in before.iter().filter(|(name, _)| !cloud.has(name)) {
+                self.console.remark(name, &format!("stays on Runpod ({id}) until this run ends"));
+            }
         }
         let here = self.on_this_machine(&served);
         let (specs, warnings) =

@@ -169,8 +169,8 @@ fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let found = FIND.import(py, "asyncio", "_get_running_loop")?.call0()?;
     if found.is_none() {
         return Err(PyRuntimeError::new_err(
-            "no running asyncio event loop; await calls below asyncio (uvloop, or anyio with its asyncio backend), \
-             or use the blocking methods",
+            "no running asyncio event loop; await calls below asyncio (uvloop, or anyio with its asyncio backend). \
+             Elsewhere use the blocking methods, or a thread of its own: trio.to_thread.run_sync(asyncio.run, call)",
         ));
     }
     Ok(found)

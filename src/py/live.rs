@@ -60,6 +60,12 @@ pub(super) fn ship_source(
     })
 }
 
+/// Returns the qualified name of the function or class that is decorated on a line of a file.
+#[pyfunction]
+pub(super) fn decorated_on(py: Python<'_>, text: &str, line: usize) -> Option<String> {
+    py.detach(|| ship::decorated_on(text, line))
+}
+
 /// Returns code that can call other endpoints, and its modules; `table` is JSON: key to endpoint and request.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python objects")]

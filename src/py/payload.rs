@@ -33,12 +33,18 @@ pub(super) fn dump(value: &Bound<'_, PyAny>, by_value: bool) -> PyResult<Vec<Byt
     dump_with(value, "cloudpickle")
 }
 
-/// Pickles by cloudpickle, a function or class by value, in one segment.
+/// Pickles a function or class by value for a worker of this machine, whose tracebacks then say where
+/// it is written.
 pub(super) fn dump_function(function: &Bound<'_, PyAny>) -> PyResult<Bytes> {
-    let py = function.py();
+    let pickled = function.py().import("runpod_flash._by_value")?.call_method1("dumps", (function,))?;
+    buffer::pin(&pickled)
+}
+
+fn dump_whole(value: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    let py = value.py();
     let options = PyDict::new(py);
     options.set_item("protocol", 5)?;
-    let pickled = py.import("cloudpickle")?.call_method("dumps", (function,), Some(&options))?;
+    let pickled = py.import("cloudpickle")?.call_method("dumps", (value,), Some(&options))?;
     buffer::pin(&pickled)
 }
 
@@ -77,7 +83,7 @@ pub(super) fn pickle_in_band(value: &Bound<'_, PyAny>) -> PyResult<Vec<Segment>>
     match segments {
         Some(segments) => Ok(segments),
         // A pickler that does not write as CPython's does: copies are better than wrong bytes.
-        None => Ok(vec![dump_function(value)?.into()]),
+        None => Ok(vec![dump_whole(value)?.into()]),
     }
 }
 

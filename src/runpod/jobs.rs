@@ -256,7 +256,7 @@ impl Client {
     ) -> Result<JobState, RunpodError> {
         if let Ok(_held) = self.shared.held.try_acquire() {
             // The answer has the job's ID: it must come before the deadline.
-            let held = |left: Duration| wait.min(left - left / 8);
+            let held = |left: Duration| wait.min(left.mul_f64(0.9));
             let wait = about.repeats.left().map_or(wait, held).max(LEAST_WAIT);
             return self.submit(about, parcel, &sync_path(wait), wait).await;
         }

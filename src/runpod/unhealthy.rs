@@ -103,7 +103,8 @@ impl Client {
     /// # Errors
     /// By [`ErrorKind`], where there is no answer.
     pub async fn request(&self, request: &BalancedRequest) -> Result<HttpAnswer, RunpodError> {
-        let answered = self.unless_unhealthy(&request.endpoint, None, self.request_alone(request)).await;
+        let answered =
+            self.unless_unhealthy(&request.endpoint, None, Box::pin(self.request_alone(request))).await;
         answered.map_err(|error| error.at_endpoint(request.endpoint.name()))
     }
 
@@ -117,7 +118,8 @@ impl Client {
         let done = tokio::select! {
             biased;
             done = work => done,
-            reason = self.hopeless(endpoint, job) => Err(unhealthy(&reason, job)),
+            // Most waits end long before: it must not make each of them larger.
+            reason = Box::pin(self.hopeless(endpoint, job)) => Err(unhealthy(&reason, job)),
         };
         done.map_err(|error| self.explained(endpoint, error))
     }

@@ -27,7 +27,7 @@ async def together(x: int) -> int:
     return len(PRESENT)
 
 
-PRESENT = []
+PRESENT: list = []
 ALL_HERE = asyncio.Event()
 
 

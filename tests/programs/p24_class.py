@@ -17,5 +17,5 @@ class Model:
 
 async def main():
     model = Model()
-    assert await model.multiply(2) == 6
+    assert await model.multiply(2) == 6  # only pyright: reportGeneralTypeIssues
     assert await model.add(0.5) == 4.5

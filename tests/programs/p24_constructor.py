@@ -18,6 +18,6 @@ class Sized:
 
 async def main():
     large = Sized("large", layers=4)
-    assert await large.describe() == "large-4"
+    assert await large.describe() == "large-4"  # mypy: misc  pyright: reportGeneralTypeIssues
     assert await large.predict(1.5, scale=2.0) == 12.0
-    assert await Sized().describe() == "small-1"
+    assert await Sized().describe() == "small-1"  # mypy: misc  pyright: reportGeneralTypeIssues

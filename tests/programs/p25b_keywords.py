@@ -15,5 +15,5 @@ async def names(input, data, config, payload, url, method="m", env="e", app="a",
 
 async def main():
     assert await generate_image("cat", num_steps=20) == ["cat", "", 20, 7.5]
-    given = await names(1, data=2, config=3, payload=4, url=5, env=6, func=7, method=8)
-    assert given == [1, 2, 3, 4, 5, 8, 6, "a", 7, "n"]
+    given = await names(1, data=2, config=3, payload=4, url=5, env="6", func="7", method="8")
+    assert given == [1, 2, 3, 4, 5, "8", "6", "a", "7", "n"]

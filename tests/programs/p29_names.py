@@ -2,7 +2,7 @@
 
 import runpod_flash
 
-STAR = {}
+STAR: dict = {}
 exec("from runpod_flash import *", STAR)
 
 

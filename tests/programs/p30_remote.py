@@ -32,8 +32,8 @@ async def main():
     assert await on_cpu(1) == 3
     assert await route(1) == {"x": 1}
     assert here(1) == [1, os.getpid()]
-    assert here.__flash_local__ is True
-    assert route.__is_lb_route_handler__ is True
+    assert here.__flash_local__ is True  # mypy: attr-defined  pyright: reportFunctionMemberAccess
+    assert route.__is_lb_route_handler__ is True  # mypy: attr-defined  pyright: reportFunctionMemberAccess
     assert on_gpu.__remote_config__["resource_config"].gpuIds == "ADA_24"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -16,4 +16,4 @@ class SD:
 
 async def main():
     sd = SD()
-    assert await sd.generate("cat") == "oil: cat"
+    assert await sd.generate("cat") == "oil: cat"  # only pyright: reportGeneralTypeIssues

@@ -36,10 +36,11 @@ async def main():
     assert function.__doc__ == "Join."
     assert inspect.iscoroutinefunction(function)
     assert function.__wrapped__(1) == "1x"
-    assert Thing._wrapped_class.__name__ == "Thing"
-    assert Thing.__remote_config__["resource_config"].name.endswith("p33-class")
-    assert route.__is_lb_route_handler__ is True
-    assert route.__remote_config__["method"] == "GET"
+    assert Thing._wrapped_class.__name__ == "Thing"  # mypy: attr-defined  pyright: reportAttributeAccessIssue
+    made = Thing.__remote_config__  # mypy: attr-defined  pyright: reportAttributeAccessIssue
+    assert made["resource_config"].name.endswith("p33-class")
+    assert route.__is_lb_route_handler__ is True  # mypy: attr-defined  pyright: reportFunctionMemberAccess
+    assert route.__remote_config__["method"] == "GET"  # mypy: attr-defined  pyright: reportFunctionMemberAccess
     assert route() == 1
     module = sys.modules[__name__]
     endpoints = [value for value in vars(module).values() if isinstance(value, Endpoint)]

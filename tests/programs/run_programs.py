@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from typing import Any
 
 
@@ -85,7 +86,11 @@ def as_worker(name: str, endpoint: str) -> Any:
     """Import a program afresh in the environment of an endpoint's worker."""
     os.environ.update(RUNPOD_ENDPOINT_ID="abc123", FLASH_RESOURCE_NAME=endpoint)
     sys.modules.pop(name, None)
-    return importlib.import_module(name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        module = importlib.import_module(name)
+    assert not [warning for warning in caught if issubclass(warning.category, FutureWarning)]
+    return module
 
 
 def decorated(module: Any) -> dict[str, Any]:

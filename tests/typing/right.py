@@ -81,6 +81,38 @@ class Model:
         yield prompt
 
 
+@Endpoint(name="tools", cpu="cpu3c-1-2")
+class Tools:
+    """A class with all kinds of methods."""
+
+    @staticmethod
+    async def version() -> int:
+        """Give a number."""
+        return 1
+
+    @classmethod
+    async def make(cls, name: str) -> dict[str, str]:
+        """Give a table."""
+        return {name: cls.__name__}
+
+    async def many(self, *values: int, scale: float = 1.0) -> list[float]:
+        """Take many."""
+        return [value * scale for value in values]
+
+
+class Base:
+    """A base of a decorated class."""
+
+    async def size(self) -> int:
+        """Give a number."""
+        return 1
+
+
+@Endpoint(name="sub", cpu="cpu3c-1-2")
+class Sub(Base):
+    """A decorated class with a base."""
+
+
 api = Endpoint(name="api", cpu="cpu3c-1-2", workers=3)
 
 
@@ -94,6 +126,24 @@ async def process(text: str, top: int = 3) -> dict[str, int]:
 def health() -> str:
     """Say so."""
     return "ok"
+
+
+@api.put("/items/{item_id}")
+@api.patch("/items/{item_id}")
+async def change(item_id: int, price: float | None = None) -> dict[str, float]:
+    """Have two routes."""
+    return {"price": price or 0.0}
+
+
+@api.delete("/items/{item_id}")
+def remove(item_id: int) -> None:
+    """Give nothing."""
+
+
+@Endpoint(name="stacked")
+async def stacked(first: int) -> list[int]:
+    """Call others."""
+    return [await add(first), *(await count(3)), await Tools().version()]
 
 
 def use(model: Model) -> Coroutine[Any, Any, list[float]]:
@@ -117,6 +167,13 @@ async def ask() -> None:
     assert_type(await client.cancel(job.id), EndpointJob[Any])
     async for item in client.stream({"prompt": "a"}):
         print(item)
+    async for item in client.stream(job):
+        print(item)
+    assert_type(await job.retry(), EndpointJob[str])
+    assert_type(await client.status(job.id), EndpointJob[Any])
+    assert_type(await client.retry(job.id), EndpointJob[Any])
+    both: list[EndpointJob[Any]] = [await client.run({}, policy={"ttl": 1000}), await client.runsync({}, None)]
+    print(both, await client.put("/x", [1]), await client.patch("/x", "a"), await client.delete("/x", params={"a": 1}))
     print(await client.post("/v1/completions", {"prompt": "a"}, timeout=5.0, headers={"X-A": "b"}))
     print(await client.get("/v1/models"), await client.health())
 
@@ -150,6 +207,15 @@ async def main() -> None:
     assert_type(await model.predict(1.5), list[float])
     assert_type([token async for token in model.tokens("a")], list[str])
     assert_type(await use(model), list[float])
+    tools = Tools()
+    assert_type(await tools.version(), int)
+    assert_type(await tools.make("a"), dict[str, str])
+    assert_type(await tools.many(1, 2, scale=0.5), list[float])
+    assert_type(await Sub().size(), int)
+    assert_type(await change(1, price=2.0), dict[str, float])
+    remove(3)
+    assert_type(await stacked(1), list[int])
+    assert_type(await stacked.local(1), list[int])
     assert_type(await process("text", top=1), dict[str, int])
     assert_type(health(), str)
     assert_type(add.__remote_config__, dict[str, Any])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-from runpod_flash import CpuInstanceType, Endpoint, GpuType
+from runpod_flash import CpuInstanceType, Endpoint, EndpointJob, GpuType
 
 
 @Endpoint(name="sync", gpu=GpuType.NVIDIA_L5)  # mypy: attr-defined  pyright: reportAttributeAccessIssue
@@ -57,7 +57,14 @@ async def ask() -> None:
     done = await job
     text: str = done.status()  # mypy: assignment  pyright: reportAssignmentType
     await done.wait("60")  # mypy: arg-type  pyright: reportArgumentType
-    print(text)
+    job_of_ints: EndpointJob[int] = EndpointJob({}, client)
+    name: str = await job_of_ints  # mypy: assignment  pyright: reportAssignmentType
+    for item in client.stream({}):  # mypy: attr-defined  pyright: reportGeneralTypeIssues
+        print(item)
+    await client.status()  # mypy: call-arg  pyright: reportCallIssue
+    await client.retry(job_id=3)  # mypy: arg-type  pyright: reportArgumentType
+    client.runsink({})  # mypy: attr-defined  pyright: reportAttributeAccessIssue
+    print(text, name)
 
 
 api = Endpoint(name="api", idle_timeout="60")  # mypy: arg-type  pyright: reportArgumentType
@@ -69,8 +76,23 @@ async def process(text: str) -> str:
     return text
 
 
+@api.get("/items/{item_id}")
+def item(item_id: int) -> dict[str, int]:
+    """Return it."""
+    return {"id": item_id}
+
+
 async def main() -> None:
     """Get everything wrong."""
+    found: str = item(1)  # mypy: assignment  pyright: reportAssignmentType
+    await item(1)  # mypy: misc  pyright: reportGeneralTypeIssues
+    item("1")  # mypy: arg-type  pyright: reportArgumentType
+    await process(txt="a")  # mypy: call-arg  pyright: reportCallIssue
+    words.local(text=1)  # mypy: arg-type  pyright: reportArgumentType
+    await words.local("a")  # mypy: misc  pyright: reportGeneralTypeIssues
+    number: int = await count(3)  # mypy: assignment  pyright: reportAssignmentType
+    count.local(1, 2)  # mypy: call-arg  pyright: reportCallIssue
+    print(found, number)
     await add(1, thrid=3)  # mypy: call-arg  pyright: reportCallIssue
     await add("1")  # mypy: arg-type  pyright: reportArgumentType
     await add()  # mypy: call-arg  pyright: reportCallIssue

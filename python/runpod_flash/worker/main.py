@@ -38,6 +38,10 @@ def run(descriptor: int) -> int:
     """Serve the connection on ``descriptor`` until it says stop; returns the exit status."""
     link = WorkerLink(descriptor)
     output.install(link)
+    if os.environ.get("LOG_LEVEL"):
+        from runpod_flash.legacy.logs import setup_logging
+
+        setup_logging(stream=sys.stdout)
     os.register_at_fork(after_in_child=lambda: output.forked(descriptor))
     return Worker(link).live()
 

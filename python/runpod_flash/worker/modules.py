@@ -53,6 +53,6 @@ class Modules:
 def _inside(root: str, path: str) -> str:
     """Return the file of a module; a path that leads out of the folder is refused."""
     file = os.path.realpath(os.path.join(root, path))
-    if "\0" in path or not file.startswith(root + os.sep) or not file.endswith(".py"):
+    if "\0" in path or not file.startswith(root + os.sep):
         raise ValueError(f"the path of a local module leads out of its folder: {path!r}")
     return file

@@ -153,6 +153,8 @@ async fn balanced_route_forwards_the_request_as_it_came() {
         (answer.json()["path"].clone(), answer.json()["root_path"].clone()),
         (json!("/items/1"), json!(""))
     );
+    let again = server.send("GET", "/items/1", &[("host", "shop-api.api.localhost:8888")], "").await;
+    assert_eq!(again.status, answer.status);
     let answer = server.send("GET", "/ping", &[("host", "Shop-API.localhost")], "").await;
     assert_eq!(answer.json(), json!({"status": "healthy"}));
     assert_eq!(server.send("POST", "/x", &[("host", "gpu.localhost")], "").await.status, 404);

@@ -7,10 +7,11 @@ use ruff_python_ast::{Expr, Stmt};
 use ruff_text_size::Ranged;
 
 use super::emit::{self, Emitter};
+use super::find::{self, Step};
 use super::modules::{Modules, posix};
 use super::scope;
 use super::unit::{Kind, Units, start_of_definition};
-use super::{Callee, Request, ShipError, Shipment, Value, line_of};
+use super::{Callee, Lines, Request, ShipError, Shipment, Value, line_of};
 use crate::project::syntax;
 
 /// One scope around the target: the module, a function, or a block of either.
@@ -28,9 +29,7 @@ pub(super) fn ship(request: &Request<'_>) -> Result<Shipment, ShipError> {
         line: line_of(request.text, problem.range.start),
         message: problem.message,
     })?;
-    let mut path = Vec::new();
-    let parts: Vec<&str> = request.name.split('.').filter(|part| *part != "<locals>").collect();
-    let target = find(request, &module.body, &parts, &mut path)
+    let (target, path) = find::find(request, &module.body)
         .ok_or_else(|| ShipError::NotFound { file: file.clone(), name: request.name.to_owned() })?;
     let mut levels: Vec<Level<'_>> = Vec::new();
     for step in std::iter::once(Step { body: &module.body, function: None }).chain(path) {
@@ -54,80 +53,6 @@ pub(super) fn ship(request: &Request<'_>) -> Result<Shipment, ShipError> {
     };
     closure.run();
     closure.shipment(&file)
-}
-
-/// A body on the way to the target.
-struct Step<'a> {
-    body: &'a [Stmt],
-    function: Option<&'a ruff_python_ast::StmtFunctionDef>,
-}
-
-/// Finds the definition of a qualified name; `path` becomes the bodies around it, the module left out.
-fn find<'a>(
-    request: &Request<'_>,
-    body: &'a [Stmt],
-    parts: &[&str],
-    path: &mut Vec<Step<'a>>,
-) -> Option<&'a Stmt> {
-    let (first, rest) = parts.split_first()?;
-    let mut found: Option<(&'a Stmt, Vec<Step<'a>>)> = None;
-    for stmt in body {
-        let mut below = Vec::new();
-        let candidate = match stmt {
-            Stmt::FunctionDef(node) if node.name.as_str() == *first => {
-                if rest.is_empty() {
-                    Some(stmt)
-                } else {
-                    below.push(Step { body: &node.body, function: Some(node) });
-                    find(request, &node.body, rest, &mut below)
-                }
-            }
-            Stmt::ClassDef(node) if node.name.as_str() == *first => {
-                // Names of a class are not seen from what is nested in it.
-                if rest.is_empty() { Some(stmt) } else { find(request, &node.body, rest, &mut below) }
-            }
-            Stmt::FunctionDef(_) | Stmt::ClassDef(_) => None,
-            _ => blocks(stmt).into_iter().find_map(|block| {
-                let mut inner = vec![Step { body: block, function: None }];
-                let found = find(request, block, parts, &mut inner)?;
-                below = inner;
-                Some(found)
-            }),
-        };
-        let Some(candidate) = candidate else { continue };
-        let lines = line_of(request.text, candidate.start().to_usize())
-            ..=line_of(request.text, start_of_definition(request.text, candidate));
-        let is_wanted = request.line.is_some_and(|line| lines.contains(&line));
-        found = Some((candidate, below));
-        if is_wanted {
-            break;
-        }
-    }
-    let (stmt, below) = found?;
-    path.extend(below);
-    Some(stmt)
-}
-
-/// Bodies of a compound statement.
-fn blocks(stmt: &Stmt) -> Vec<&[Stmt]> {
-    match stmt {
-        Stmt::If(node) => std::iter::once(&*node.body)
-            .chain(node.elif_else_clauses.iter().map(|clause| &*clause.body))
-            .collect(),
-        Stmt::Try(node) => {
-            let mut all = vec![&*node.body];
-            for handler in &node.handlers {
-                let ruff_python_ast::ExceptHandler::ExceptHandler(handler) = handler;
-                all.push(&handler.body);
-            }
-            all.extend([&*node.orelse, &*node.finalbody]);
-            all
-        }
-        Stmt::With(node) => vec![&node.body],
-        Stmt::For(node) => vec![&node.body, &node.orelse],
-        Stmt::While(node) => vec![&node.body, &node.orelse],
-        _ => Vec::new(),
-    }
 }
 
 struct Closure<'r, 'a> {
@@ -155,6 +80,8 @@ impl Closure<'_, '_> {
         let is_lazy = self.levels[0].units.all.iter().any(|unit| unit.kind == Kind::Future);
         let uses = scope::uses(self.target, is_lazy, Some(&skip));
         self.need_all(&uses, innermost);
+        let own = scope::binds(self.target).into_iter().find(|own| uses.all().any(|name| name == own));
+        self.names.extend(own.map(|own| (own, true)));
         for name in self.request.also {
             self.need(name, 0, false, true, &[]);
         }
@@ -278,6 +205,7 @@ impl Closure<'_, '_> {
     /// Adds statements that change what travels: registrations, `TABLE.update(…)`.
     fn add_effects(&mut self) -> bool {
         let units = &self.levels[0].units;
+        let own = scope::binds(self.target).into_iter().next();
         let mut added = false;
         for (index, unit) in units.all.iter().enumerate() {
             if self.included.contains(&(0, index))
@@ -305,12 +233,11 @@ impl Closure<'_, '_> {
             if !runs || units.all[index].is_local {
                 continue;
             }
-            let Some(changed) = units.effects(index) else { continue };
+            let Some(changed) = units.effects(index, own.as_deref()) else { continue };
             let matters = changed.iter().any(|name| {
                 self.names.get(name) == Some(&true)
                     && !units.is_import(name)
                     && !self.request.known.contains(name)
-                    && self.is_variable(name)
             });
             if matters {
                 self.included.insert((0, index));
@@ -324,12 +251,6 @@ impl Closure<'_, '_> {
         added
     }
 
-    /// Whether a name holds something that can be changed from outside: no plain function.
-    fn is_variable(&self, name: &str) -> bool {
-        let units = &self.levels[0].units;
-        units.binding(name).iter().any(|index| units.all[*index].kind != Kind::Function)
-    }
-
     fn shipment(mut self, file: &str) -> Result<Shipment, ShipError> {
         let emitter = Emitter { request: self.request, names: &self.names };
         let mut callees = BTreeSet::new();
@@ -341,6 +262,7 @@ impl Closure<'_, '_> {
             future.push_str(&self.request.text[unit.stmt.range()]);
             future.push('\n');
         }
+        let mut lines = Vec::new();
         let mut written = false;
         for (level, index) in &self.included {
             let sdk = self.levels[*level].units.sdk();
@@ -351,7 +273,7 @@ impl Closure<'_, '_> {
                 Kind::Future | Kind::Main => {}
                 Kind::Import | Kind::Star => {
                     let text = emitter.import(unit.stmt, package.as_deref(), file)?;
-                    modules.add(unit.stmt, Some(&self.names), self.request.file)?;
+                    modules.add(unit.stmt, Some(&self.names))?;
                     code.push_str(&text);
                 }
                 Kind::Endpoint if !is_target => {
@@ -365,15 +287,17 @@ impl Closure<'_, '_> {
                     });
                 }
                 _ => {
-                    modules.add(unit.stmt, None, self.request.file)?;
+                    modules.add(unit.stmt, None)?;
                     code.push_str(&emitter.definition(unit.stmt, sdk, package.as_deref(), file)?);
+                    lines.push(self.lines(unit.stmt, &code));
                 }
             }
         }
         if !written {
             let sdk = self.levels[self.levels.len() - 1].units.sdk();
-            modules.add(self.target, None, self.request.file)?;
+            modules.add(self.target, None)?;
             code.push_str(&emitter.definition(self.target, sdk, package.as_deref(), file)?);
+            lines.push(self.lines(self.target, &code));
         }
         let (modules, found) = modules.finish()?;
         callees.extend(found);
@@ -391,6 +315,7 @@ impl Closure<'_, '_> {
         Ok(Shipment {
             future,
             code,
+            lines,
             name: scope::binds(self.target).first().cloned().unwrap_or_default(),
             is_class,
             is_generator,
@@ -400,6 +325,17 @@ impl Closure<'_, '_> {
             callees: callees.into_iter().collect(),
             values: self.values.into_values().collect(),
         })
+    }
+}
+
+impl Closure<'_, '_> {
+    /// Lines of what `code` ends with: it ends as the statement does, decorators or not.
+    fn lines(&self, stmt: &Stmt, code: &str) -> Lines {
+        let text = self.request.text;
+        let start = start_of_definition(text, stmt);
+        let source = line_of(text, start);
+        let count = line_of(text, stmt.end().to_usize()) + 1 - source;
+        Lines { shipped: line_of(code, code.len()) - count, source, count }
     }
 }
 

@@ -6,7 +6,8 @@ use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{self as ast, Expr, Stmt};
 use ruff_text_size::Ranged;
 
-use super::unit::{Kind, Sdk, Units, start_of_definition};
+use super::sdk::Sdk;
+use super::unit::{Kind, Units, start_of_definition};
 use super::{Request, ShipError, line_of, stub};
 
 pub(super) struct Emitter<'r> {

@@ -5,11 +5,14 @@
 //! Knows Python's scopes; nothing runs here, and nothing is sent.
 
 mod closure;
+mod effects;
 mod emit;
 mod error;
+mod find;
 mod modules;
 mod prelude;
 mod scope;
+mod sdk;
 mod stub;
 #[cfg(test)]
 mod tests;
@@ -54,6 +57,8 @@ pub struct Shipment {
     pub future: String,
     /// The source.
     pub code: String,
+    /// Where its statements are written, in its order.
+    pub lines: Vec<Lines>,
     /// Name that the source defines.
     pub name: String,
     /// Whether that is a class.
@@ -79,6 +84,17 @@ impl Shipment {
         (&self.code, &self.modules).hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
+}
+
+/// Lines of one statement, in what travels and in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Lines {
+    /// First line in the source that travels, from 1.
+    pub shipped: usize,
+    /// The same line in the file.
+    pub source: usize,
+    /// How many they are.
+    pub count: usize,
 }
 
 /// An endpoint's function or class that shipped code calls.
@@ -119,6 +135,14 @@ pub fn ship(request: &Request<'_>) -> Result<Shipment, ShipError> {
         return Err(ShipError::TooLarge { name: request.name.to_owned(), bytes, limit: LIMIT });
     }
     Ok(shipment)
+}
+
+/// Returns the qualified name, without `<locals>`, of what is decorated on a line.
+///
+/// A decorator may return a function of its own that says nothing of the one it was given: then the
+/// line where the outermost decorator was called is all that is known.
+pub fn decorated_on(text: &str, line: usize) -> Option<String> {
+    super::source::with_deep_stack(|| find::decorated_on(text, line)).flatten()
 }
 
 /// Line of a byte, from 1.

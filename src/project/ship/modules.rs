@@ -5,10 +5,14 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use ruff_python_ast::visitor::{self, Visitor};
-use ruff_python_ast::{self as ast, Expr, Stmt};
+use ruff_python_ast::{Alias, Expr, Stmt};
+use ruff_text_size::Ranged as _;
 
-use super::{Callee, Request, ShipError, stub};
+use super::{Callee, LIMIT, Request, ShipError, line_of, stub};
 use crate::project::syntax;
+
+/// Calls that read what lies in a package, beside its modules.
+const READERS: [&str; 6] = ["files", "get_data", "open_binary", "open_text", "read_binary", "read_text"];
 
 pub(super) struct Modules<'r> {
     request: &'r Request<'r>,
@@ -43,37 +47,34 @@ impl<'r> Modules<'r> {
         &mut self,
         stmt: &Stmt,
         names: Option<&BTreeMap<String, bool>>,
-        file: &Path,
     ) -> Result<(), ShipError> {
         let package = self.package();
-        let mut found = Imports { modules: Vec::new(), names };
+        let mut found = Imports { modules: Vec::new(), names, is_guarded: false };
         found.visit_stmt(stmt);
-        self.note(&found.modules, package.as_deref(), file)
-    }
-
-    fn note(&mut self, imports: &[Import], package: Option<&str>, file: &Path) -> Result<(), ShipError> {
-        for import in imports {
-            let Some(module) = import.absolute(package) else {
+        for import in found.modules {
+            if !self.note(&import, package.as_deref())? && import.level > 0 && !import.is_guarded {
                 return Err(ShipError::Unresolved {
-                    file: file.display().to_string(),
-                    line: 1,
+                    file: self.request.file.display().to_string(),
+                    line: line_of(self.request.text, import.at),
                     module: format!("{}{}", ".".repeat(import.level), import.module),
                 });
-            };
-            let is_found = self.module(&module)?;
-            if !is_found && import.level > 0 && import.names.is_empty() {
-                return Err(ShipError::Unresolved {
-                    file: file.display().to_string(),
-                    line: 1,
-                    module: format!("{}{}", ".".repeat(import.level), import.module),
-                });
-            }
-            for name in &import.names {
-                let dot = if module.is_empty() { "" } else { "." };
-                self.module(&format!("{module}{dot}{name}"))?;
             }
         }
         Ok(())
+    }
+
+    /// Adds what one import names; whether that leads to a module of the project.
+    fn note(&mut self, import: &Import, package: Option<&str>) -> Result<bool, ShipError> {
+        let Some(module) = import.absolute(package) else { return Ok(false) };
+        let mut is_found = self.module(&module)?;
+        if import.has_data {
+            self.data(&module);
+        }
+        for name in &import.names {
+            let dot = if module.is_empty() { "" } else { "." };
+            is_found |= self.module(&format!("{module}{dot}{name}"))?;
+        }
+        Ok(is_found)
     }
 
     /// Adds a module with the packages above it; whether the project has it.
@@ -81,11 +82,16 @@ impl<'r> Modules<'r> {
         if module.is_empty() || module == "runpod_flash" || module.starts_with("runpod_flash.") {
             return Ok(false);
         }
+        let mut is_folder = false;
         for root in self.roots.clone() {
             let base = root.join(module.replace('.', "/"));
             let file =
                 [base.join("__init__.py"), base.with_extension("py")].into_iter().find(|file| file.is_file());
-            let Some(file) = file else { continue };
+            let Some(file) = file else {
+                // A package without `__init__.py` has nothing to send of its own.
+                is_folder |= base.is_dir();
+                continue;
+            };
             self.file(&root, file)?;
             let mut parent = base.parent();
             while let Some(folder) = parent.filter(|folder| *folder != root && folder.starts_with(&root)) {
@@ -97,7 +103,7 @@ impl<'r> Modules<'r> {
             }
             return Ok(true);
         }
-        Ok(false)
+        Ok(is_folder)
     }
 
     fn file(&mut self, root: &Path, file: PathBuf) -> Result<(), ShipError> {
@@ -120,21 +126,44 @@ impl<'r> Modules<'r> {
         Ok(())
     }
 
+    /// Adds the texts that lie in a package and in folders below it; hidden files stay, and what is no text.
+    fn data(&mut self, module: &str) {
+        for root in self.roots.iter().filter(|_| !module.is_empty()) {
+            let mut folders = vec![root.join(module.replace('.', "/"))];
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                    let (file, name) = (entry.path(), entry.file_name());
+                    let name = name.to_string_lossy();
+                    if name.starts_with('.') || name == "__pycache__" {
+                        continue;
+                    }
+                    let Ok(found) = entry.metadata() else { continue };
+                    let is_module = file.extension().is_some_and(|end| end == "py");
+                    if found.is_dir() {
+                        folders.push(file);
+                    } else if found.is_file()
+                        && !is_module
+                        && found.len() <= LIMIT as u64
+                        && let Ok(text) = fs::read_to_string(&file)
+                    {
+                        self.texts.insert(posix(file.strip_prefix(root).unwrap_or(&file)), text);
+                    }
+                }
+            }
+        }
+    }
+
     /// Follows the imports of all modules.
     pub(super) fn finish(mut self) -> Result<(BTreeMap<String, String>, Vec<Callee>), ShipError> {
         while let Some((file, root)) = self.pending.pop() {
             let key = posix(file.strip_prefix(&root).unwrap_or(&file));
             let Some(text) = self.texts.get(&key).cloned() else { continue };
             let Ok(parsed) = syntax::parse_module(&text) else { continue };
-            let mut found = Imports { modules: Vec::new(), names: None };
+            let mut found = Imports { modules: Vec::new(), names: None, is_guarded: false };
             visitor::walk_body(&mut found, &parsed.body);
             let package = package_of(&file, &root);
-            // A module may guard an import that leads nowhere; only what exists is taken.
             for import in found.modules {
-                match self.note(&[import], package.as_deref(), &file) {
-                    Ok(()) | Err(ShipError::Unresolved { .. }) => {}
-                    Err(other) => return Err(other),
-                }
+                self.note(&import, package.as_deref())?;
             }
         }
         Ok((self.texts, self.callees))
@@ -147,6 +176,12 @@ struct Import {
     module: String,
     /// Names that may be modules.
     names: Vec<String>,
+    /// Byte where it begins.
+    at: usize,
+    /// Whether code may go on without it: in `try` or `if`, or for annotations alone.
+    is_guarded: bool,
+    /// Whether files beside its modules are read.
+    has_data: bool,
 }
 
 impl Import {
@@ -170,36 +205,53 @@ impl Import {
 struct Imports<'n> {
     modules: Vec<Import>,
     names: Option<&'n BTreeMap<String, bool>>,
+    is_guarded: bool,
+}
+
+impl Imports<'_> {
+    fn absolute(&mut self, module: String, at: usize, has_data: bool) {
+        self.modules.push(Import { level: 0, module, names: Vec::new(), at, is_guarded: true, has_data });
+    }
 }
 
 impl<'a> Visitor<'a> for Imports<'_> {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
-        let wanted = |name: &str| self.names.is_none_or(|names| names.contains_key(name));
+        let known = self.names;
+        let wanted = |name: &str| known.is_none_or(|names| names.contains_key(name));
         match stmt {
             Stmt::Import(node) => {
                 for alias in &node.names {
                     let name = alias.asname.as_ref().unwrap_or(&alias.name).as_str();
                     if wanted(name.split('.').next().unwrap_or(name)) {
-                        let module = alias.name.to_string();
-                        self.modules.push(Import { level: 0, module, names: Vec::new() });
+                        self.absolute(alias.name.to_string(), node.start().to_usize(), false);
                     }
                 }
             }
             Stmt::ImportFrom(node) => {
-                let names: Vec<String> = node
-                    .names
-                    .iter()
-                    .filter(|alias| {
-                        alias.name.as_str() == "*"
-                            || wanted(alias.asname.as_ref().unwrap_or(&alias.name).as_str())
-                    })
-                    .map(|alias| alias.name.to_string())
-                    .collect();
-                if !names.is_empty() {
-                    let module = node.module.as_ref().map(ToString::to_string).unwrap_or_default();
-                    let names = names.into_iter().filter(|name| name != "*").collect();
-                    self.modules.push(Import { level: node.level as usize, module, names });
+                let bound = |alias: &'a Alias| alias.asname.as_ref().unwrap_or(&alias.name).as_str();
+                let is_star = |alias: &Alias| alias.name.as_str() == "*";
+                let kept = node.names.iter().filter(|alias| is_star(alias) || wanted(bound(alias)));
+                let kept: Vec<&Alias> = kept.collect();
+                if kept.is_empty() {
+                    return;
                 }
+                let is_lazy = kept.iter().all(|alias| {
+                    known.and_then(|names| names.get(bound(alias))).is_some_and(|is_real| !is_real)
+                });
+                let names = kept.iter().filter(|alias| !is_star(alias));
+                self.modules.push(Import {
+                    level: node.level as usize,
+                    module: node.module.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    names: names.map(|alias| alias.name.to_string()).collect(),
+                    at: node.start().to_usize(),
+                    is_guarded: self.is_guarded || is_lazy,
+                    has_data: false,
+                });
+            }
+            Stmt::Try(_) | Stmt::If(_) => {
+                let was = std::mem::replace(&mut self.is_guarded, true);
+                visitor::walk_stmt(self, stmt);
+                self.is_guarded = was;
             }
             _ => visitor::walk_stmt(self, stmt),
         }
@@ -207,22 +259,43 @@ impl<'a> Visitor<'a> for Imports<'_> {
 
     fn visit_expr(&mut self, expr: &'a Expr) {
         if let Expr::Call(node) = expr
-            && let Expr::Attribute(ast::ExprAttribute { attr: name, .. }) = &*node.func
-            && name.as_str() == "import_module"
-            && let Some(Expr::StringLiteral(module)) = node.arguments.args.first()
+            && let name = match &*node.func {
+                Expr::Attribute(method) => method.attr.as_str(),
+                Expr::Name(name) => name.id.as_str(),
+                _ => "",
+            }
+            && let Some(first) = node.arguments.args.first()
         {
-            let module = module.value.to_str().to_owned();
-            self.modules.push(Import { level: 0, module, names: Vec::new() });
-        }
-        if let Expr::Call(node) = expr
-            && let Expr::Name(name) = &*node.func
-            && matches!(name.id.as_str(), "import_module" | "__import__")
-            && let Some(Expr::StringLiteral(module)) = node.arguments.args.first()
-        {
-            let module = module.value.to_str().to_owned();
-            self.modules.push(Import { level: 0, module, names: Vec::new() });
+            let has_data = READERS.contains(&name);
+            if let Expr::StringLiteral(module) = first
+                && (has_data || matches!(name, "import_module" | "__import__"))
+            {
+                self.absolute(module.value.to_str().to_owned(), node.start().to_usize(), has_data);
+            } else if has_data && let Some(module) = dotted(first) {
+                // The package that the code is in, or one that was imported.
+                let is_own = matches!(module.as_str(), "__package__" | "__name__");
+                let level = usize::from(is_own);
+                let module = if is_own { String::new() } else { module };
+                self.modules.push(Import {
+                    level,
+                    module,
+                    names: Vec::new(),
+                    at: node.start().to_usize(),
+                    is_guarded: true,
+                    has_data,
+                });
+            }
         }
         visitor::walk_expr(self, expr);
+    }
+}
+
+/// `a.b.c` as it is written, of names and attributes alone.
+fn dotted(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Name(node) => Some(node.id.to_string()),
+        Expr::Attribute(node) => Some(format!("{}.{}", dotted(&node.value)?, node.attr)),
+        _ => None,
     }
 }
 

@@ -342,21 +342,25 @@ pub(super) fn completion(code: &str) -> &'static str {
 }
 
 /// Returns code with a function that makes a list of what a generator yields, and its name.
+///
+/// A decorator may have made something else of the generator: that is returned as it is.
 pub fn list_adapter(name: &str, is_async: bool, method: Option<&str>) -> (String, String) {
     let adapter = format!("_flash_list_{}", method.unwrap_or(name));
-    let (word, list) = if is_async { ("async ", "[item async for item in {}]") } else { ("", "list({})") };
-    let text = match method {
-        None => {
-            let list = list.replace("{}", &format!("{name}(*args, **kwargs)"));
-            format!("{word}def {adapter}(*args, **kwargs):\n    return {list}\n")
-        }
+    let (parameters, call, end) = match method {
+        None => ("", format!("{name}(*args, **kwargs)"), String::new()),
         Some(method) => {
-            let list = list.replace("{}", &format!("self.{method}(*args, **kwargs)"));
-            format!(
-                "{word}def {adapter}(self, *args, **kwargs):\n    return {list}\n{name}.{adapter} = {adapter}\n"
-            )
+            ("self, ", format!("self.{method}(*args, **kwargs)"), format!("{name}.{adapter} = {adapter}\n"))
         }
     };
+    let (word, value) = if is_async {
+        let awaited = "await found if hasattr(found, \"__await__\") else found";
+        ("async ", format!("[item async for item in found] if hasattr(found, \"__anext__\") else {awaited}"))
+    } else {
+        ("", "list(found) if hasattr(found, \"__next__\") else found".to_owned())
+    };
+    let text = format!(
+        "{word}def {adapter}({parameters}*args, **kwargs):\n    found = {call}\n    return {value}\n{end}"
+    );
     (text, adapter)
 }
 

@@ -89,6 +89,13 @@ impl LiveBackend {
         self.remote.store(Arc::new(remote));
     }
 
+    /// Returns the declared names and IDs of the endpoints that this run uses.
+    pub fn in_use(&self) -> Vec<(String, String)> {
+        let remote = self.remote.load();
+        let names = remote.names();
+        names.filter_map(|name| Some((name.to_owned(), self.id_in_use(name)?))).collect()
+    }
+
     /// Whether an endpoint runs on Runpod.
     pub fn has(&self, endpoint: &str) -> bool {
         self.remote.load().has(endpoint)

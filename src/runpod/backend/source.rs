@@ -66,6 +66,11 @@ impl Remote {
         self.endpoints.get(endpoint).is_some_and(|endpoint| endpoint.input.is_some())
     }
 
+    /// Names of the endpoints that run on Runpod.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.keys().map(String::as_str).filter(|name| self.has(name))
+    }
+
     pub(super) fn get(&self, endpoint: &str) -> Result<&RemoteEndpoint, RunpodError> {
         self.endpoints.get(endpoint).filter(|endpoint| endpoint.input.is_some()).ok_or_else(|| {
             RunpodError::new(ErrorKind::NotFound, format!("there is no endpoint `{endpoint}` on Runpod"))

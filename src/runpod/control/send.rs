@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
@@ -13,6 +12,7 @@ use super::redact;
 use crate::runpod::client::Client;
 use crate::runpod::credentials;
 use crate::runpod::error::{ErrorKind, RunpodError};
+use crate::runpod::refusal::{request_id, retry_after};
 use crate::runpod::urls::proxy_of;
 
 /// How long one attempt may take.
@@ -226,17 +226,6 @@ fn kind_of(status: StatusCode) -> ErrorKind {
         300..=399 => ErrorKind::Malformed,
         _ => ErrorKind::InvalidRequest,
     }
-}
-
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    ["x-request-id", "x-runpod-request-id", "cf-ray"]
-        .iter()
-        .find_map(|name| Some(headers.get(*name)?.to_str().ok()?.to_owned()))
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// The reason in an error's body: a problem of REST v2, errors of GraphQL, or `error`.

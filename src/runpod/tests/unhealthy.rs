@@ -104,7 +104,7 @@ async fn verdict_is_for_those_who_waited_when_it_was_made() {
 #[tokio::test]
 async fn deadline_says_why_the_job_waits() {
     let server = queued(|_| "{}".to_owned()).await;
-    let options = CallOptions { timeout: Some(Duration::from_millis(300)), ..CallOptions::default() };
+    let options = CallOptions { timeout: Some(Duration::from_secs(1)), ..CallOptions::default() };
     let error = server.client().call(&endpoint(), &Payload::json("{}"), &options).await;
     let error = error.expect_err("too late");
     assert_eq!(error.kind, ErrorKind::DeadlineExceeded);

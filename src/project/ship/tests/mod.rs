@@ -236,3 +236,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn lines_of_what_travels_are_those_of_the_file() {
+    let text = format!(
+        "{HEAD}import os\n\n# why\ndef helper(x):\n    return (\n        x\n    )\n\nLIMIT = 3\n\n@Endpoint(name='e')\n@twice\ndef f(x):\n    return helper(x) + LIMIT\n"
+    );
+    let found = shipped(&text).unwrap();
+    let shipped: Vec<&str> = found.code.lines().collect();
+    let written: Vec<&str> = text.lines().collect();
+    assert_eq!(found.lines.len(), 3);
+    for lines in found.lines {
+        for line in 0..lines.count {
+            assert_eq!(shipped[lines.shipped - 1 + line], written[lines.source - 1 + line]);
+        }
+    }
+}

@@ -136,6 +136,18 @@ async fn create_is_sent_again_where_there_was_no_connection() {
 }
 
 #[tokio::test]
+async fn date_to_come_back_at_is_kept_as_well() {
+    let date = jiff::fmt::rfc2822::to_string(&(jiff::Zoned::now() + jiff::Span::new().seconds(2)));
+    let busy =
+        Answer::status(429, "text/plain", "").with_header(&format!("Retry-After: {}", date.expect("one")));
+    let server = Script::start(vec![busy, Answer::json(&json!({ "id": "ep1" }))]).await;
+    let start = std::time::Instant::now();
+    plane("rest", &server.url).endpoint("ep1").await.expect("answered");
+    // Dates have whole seconds.
+    assert!(start.elapsed() >= Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn wait_that_was_asked_for_is_kept() {
     let busy = Answer::status(429, "text/plain", "").with_header("Retry-After: 0.2");
     let server = Script::start(vec![busy, Answer::json(&json!({ "id": "ep1" }))]).await;
