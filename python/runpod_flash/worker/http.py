@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import loader
-from .routes import Routes, current_result, scope_of
+from .routes import Routes, close_all, current_result, current_streams, scope_of
 
 if TYPE_CHECKING:
     from .calls import Call, Calls
@@ -48,10 +48,13 @@ class HttpServer:
         call.buffers = []
         exchange = Exchange(self._calls, call, body)
         current_result.set([])
+        streams: list[Any] = []
+        current_streams.set(streams)
         try:
             await self._app(scope_of(head), exchange.receive, exchange.send)
             exchange.end()
         except BaseException as error:
+            await close_all(streams)
             # Its 500 is sent, if the answer had not begun: then this changes nothing.
             self._calls.fail_with(call, error)
         finally:

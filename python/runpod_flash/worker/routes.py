@@ -10,6 +10,7 @@ by with FastAPI, pydantic and the standard library.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import inspect
 import json
@@ -23,7 +24,7 @@ from fastapi.exceptions import FastAPIError
 from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from . import bodies, encoding, report
 from .functions import is_async
@@ -93,6 +94,10 @@ class Routes:
             if returned is not None:
                 returned.append(result)
             encoding.refuse_not_finite(result)
+        elif isinstance(result, StreamingResponse):
+            streams = current_streams.get()
+            if streams is not None:
+                streams.append(result.body_iterator)
         return result
 
     async def _on_error(self, _request: Request, error: Exception) -> Response:
@@ -111,6 +116,19 @@ class Routes:
         if found["hint"]:
             content["hint"] = found["hint"]
         return JSONResponse(report.clean(content), status_code=500)
+
+
+#: What this context's request streams.
+current_streams: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("flash_streams", default=None)
+
+
+async def close_all(streams: list[Any]) -> None:
+    """Close what was streamed to a reader that is gone: at once, not when it is collected."""
+    for stream in streams:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            with contextlib.suppress(Exception):
+                await close()
 
 
 #: What the handler of this context's request returned, to say which part of it could not be encoded.

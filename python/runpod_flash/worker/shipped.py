@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .routes import Routes, current_result, scope_of
+from .routes import Routes, close_all, current_result, current_streams, scope_of
 
 #: Bytes of an answer's body: in base64 it must stay below what a load-balanced endpoint may answer.
 MOST = 22 << 20
@@ -81,12 +81,15 @@ async def answer(method: str, path: str, function: Callable[..., Any], head: str
     request["headers"] = [(name, value.encode("latin-1")) for name, value in request["headers"]]
     exchange = Exchange(body)
     current_result.set([])
+    streams: list[Any] = []
+    current_streams.set(streams)
     _complete_models(getattr(inspect.unwrap(function), "__globals__", {}))
     try:
         routes = Routes("live", _run_sync)
         routes.add(method, path, function)
         await routes.app(scope_of(request), exchange.receive, exchange.send)
     except AnswerTooLargeError as error:
+        await close_all(streams)
         exchange.head = {"status": 500, "headers": [["content-type", "application/json"]]}
         exchange.pieces = [json.dumps({"detail": str(error)}).encode()]
     except Exception:
