@@ -51,6 +51,8 @@ pub struct Client {
 /// What all clones share.
 pub(super) struct Shared {
     pub(super) timing: Timing,
+    /// Whether endpoints are on this machine.
+    pub(super) is_here: bool,
     /// Who holds one keeps a request open until a job ends.
     pub(super) held: Arc<Semaphore>,
     /// Who holds one sends a request that is answered at once.
@@ -91,8 +93,10 @@ impl Client {
 
     /// Makes a client that waits as told.
     pub(super) fn with_timing(urls: Urls, key: Option<ApiKey>, timing: Timing) -> Result<Self, RunpodError> {
+        let endpoints = parse(&urls.endpoints)?;
         let shared = Shared {
             timing,
+            is_here: is_loopback(&endpoints),
             held: Arc::new(Semaphore::new(HELD)),
             brief: Semaphore::new(BRIEF),
             ending: CancellationToken::new(),
@@ -104,8 +108,8 @@ impl Client {
         if let Some(key) = &client.key {
             key.check()?;
         }
-        for url in [&client.urls.endpoints, &client.urls.api] {
-            client.check_key(&parse(url)?)?;
+        for url in [endpoints, parse(&client.urls.api)?] {
+            client.check_key(&url)?;
         }
         Ok(client)
     }

@@ -19,7 +19,6 @@ use super::error::{ErrorKind, RunpodError};
 use super::job::{EndpointRef, JobState, Status};
 use super::jobs::About;
 use super::retry::{Deadline, Reach, Timing, Trouble, pause_after, spread};
-use super::urls::is_loopback;
 use super::watched::{LastSeen, Watch, Watched};
 
 /// Looks at once.
@@ -112,8 +111,7 @@ fn not_ended(job: &str, mut passed: RunpodError, seen: &LastSeen) -> RunpodError
 async fn look_after(client: Client, endpoint: EndpointRef, watched: Arc<Watched>) {
     let mut duty = watched.duty(true);
     let timing = client.shared.timing;
-    let is_paced = !reqwest::Url::parse(&client.urls.endpoints).is_ok_and(|url| is_loopback(&url));
-    let pace = if is_paced { PACE } else { Duration::ZERO };
+    let pace = if client.shared.is_here { Duration::ZERO } else { PACE };
     // Sorted by when to look next; the number keeps equal times apart.
     let mut waiting: BTreeMap<(Instant, u64), Looked> = BTreeMap::new();
     let mut looking: FuturesUnordered<BoxFuture<'_, Seen>> = FuturesUnordered::new();

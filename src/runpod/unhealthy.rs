@@ -126,16 +126,18 @@ impl Client {
 
     /// Returns, with the reason, once the workers were found unhealthy often enough.
     async fn hopeless(&self, endpoint: &EndpointRef, job: Option<&str>) -> String {
-        let is_here = reqwest::Url::parse(&self.urls.endpoints).is_ok_and(|url| is_loopback(&url));
-        let pause = if is_here { self.shared.timing.health / 10 } else { self.shared.timing.health };
+        let pause =
+            if self.shared.is_here { self.shared.timing.health / 10 } else { self.shared.timing.health };
         let begun = Instant::now();
         // Most calls end before.
         sleep(pause / 3).await;
         let watched = self.watched(endpoint);
+        // What was seen before may have been mended, which is why somebody asks again.
+        let is_over = |seen: &Seen| seen.in_a_row >= BELIEVED && seen.when.is_some_and(|when| when > begun);
         loop {
             let mut seen = watched.looks.seen.lock().await;
             let age = seen.when.map(|when| when.elapsed());
-            if age.is_none_or(|age| age >= pause) {
+            if !is_over(&seen) && age.is_none_or(|age| age >= pause) {
                 let reason = self.look_at_workers(endpoint, job).await;
                 let is_old = age.is_some_and(|age| age > pause * 3);
                 let before = if is_old { 0 } else { seen.in_a_row };
@@ -145,8 +147,7 @@ impl Client {
                     reason: reason.unwrap_or_default(),
                 };
             }
-            // What was seen before may have been mended, which is why somebody asks again.
-            if seen.in_a_row >= BELIEVED && seen.when.is_some_and(|when| when > begun) {
+            if is_over(&seen) {
                 return seen.reason.clone();
             }
             drop(seen);
