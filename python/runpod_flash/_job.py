@@ -104,14 +104,12 @@ class EndpointJob(Generic[T]):
         """
         if self.done:
             return self
-        from .errors import DeadlineExceededError
-
         try:
             self._data = await self._ask("wait", timeout)
-        except DeadlineExceededError as error:
+        except TimeoutError as error:
             if timeout is None:
                 raise
-            last = error.last_status or self._data.get("status", "UNKNOWN")
+            last = getattr(error, "last_status", None) or self._data.get("status", "UNKNOWN")
             text = f"job {self.id} did not complete within {timeout}s (last status: {last})"
             raise TimeoutError(text) from error
         return self

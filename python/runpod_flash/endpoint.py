@@ -201,12 +201,12 @@ class Endpoint(_core.EndpointBase):
             s3_config: Credentials and bucket for results, given to the worker.
 
         """
-        from . import _client
+        from ._client import body, job, known, reference
 
         self._client_only("run")
-        body, sizes = _client.body(input_data, webhook, policy, s3_config)
-        where = _client.known(self) or await _client.reference(self, "run", body, sizes)
-        return _client.job(await _core.job_run(where, body, sizes, 60.0), self)
+        pieces, sizes = body(input_data, webhook, policy, s3_config)
+        where = known(self) or await reference(self, "run", pieces, sizes)
+        return job(await _core.job_run(where, pieces, sizes, 60.0), self)
 
     async def runsync(
         self,
@@ -230,12 +230,12 @@ class Endpoint(_core.EndpointBase):
             DeadlineExceededError: It has not ended in time; ``job_id`` says which job goes on.
 
         """
-        from . import _client
+        from ._client import body, job, known, reference
 
         self._client_only("runsync")
-        body, sizes = _client.body(input_data, webhook, policy, s3_config)
-        where = _client.known(self) or await _client.reference(self, "runsync", body, sizes)
-        return _client.job(await _core.job_call(where, body, sizes, timeout, False), self)
+        pieces, sizes = body(input_data, webhook, policy, s3_config)
+        where = known(self) or await reference(self, "runsync", pieces, sizes)
+        return job(await _core.job_call(where, pieces, sizes, timeout, False), self)
 
     async def status(self, job_id: str) -> EndpointJob[Any]:
         """Return a job of the endpoint in its present state."""

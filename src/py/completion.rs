@@ -1,19 +1,25 @@
 //! Awaitables: a future of the running loop that a task of our runtime completes.
 //!
 //! Results of one loop are collected in its mailbox and handed over together: however many calls
-//! end at once, the loop is woken once. They are made on the loop's own thread, so user code that
-//! unpickling runs is where the user expects it. Any asyncio loop will do (uvloop, anyio), several
-//! of them on several threads as well.
+//! end at once, the loop is woken once, by a socket that it watches. So no thread of ours waits for
+//! the interpreter. They are made on the loop's own thread, so user code that unpickling runs is
+//! where the user expects it. Any asyncio loop will do (uvloop, anyio), several of them on several
+//! threads as well.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 use tokio::task::AbortHandle;
+use tokio::time::{Duration, Instant, sleep_until};
 
 use super::buffer;
 use super::runtime::{self, Context};
@@ -26,66 +32,110 @@ struct Ended {
     finish: Finish,
 }
 
-/// What has ended for one loop.
+/// What has ended for one loop, which owns it: it goes when the loop is closed.
 struct Mailbox {
     context: &'static Context,
-    event_loop: Py<PyAny>,
-    ended: Mutex<Vec<Ended>>,
+    key: usize,
+    /// A weak reference, as the loop's address may be another's later.
+    event_loop: Py<PyWeakref>,
+    waiting: Mutex<Waiting>,
+    bell: UnixStream,
+    heard: UnixStream,
 }
 
-/// Mailboxes of loops that wait for something, by the loop's address; each keeps its loop alive, so
-/// that no address is used twice.
+struct Waiting {
+    ended: Vec<Ended>,
+    /// When the loop was woken last.
+    rung: Instant,
+}
+
+/// So often a loop is woken at most while it waits for this many calls or more: each time costs it
+/// more than the results of a few calls.
+const PAUSE: Duration = Duration::from_millis(1);
+const MANY: usize = 32;
+
+/// Mailboxes by the loop's address.
 #[derive(Default)]
 pub(super) struct Mailboxes(Mutex<HashMap<usize, Weak<Mailbox>>>);
 
 impl Mailboxes {
-    fn of(&self, context: &'static Context, event_loop: &Bound<'_, PyAny>) -> Arc<Mailbox> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Weak<Mailbox>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the mailbox of the loop that runs in this thread.
+    fn of(&self, context: &'static Context, event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Mailbox>> {
+        let py = event_loop.py();
         let key = event_loop.as_ptr() as usize;
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = all.get(&key).and_then(Weak::upgrade) {
-            return found;
+        let found = self.lock().get(&key).and_then(Weak::upgrade);
+        if let Some(found) = found
+            && found.event_loop.bind(py).upgrade().is_some_and(|other| other.is(event_loop))
+        {
+            return Ok(found);
         }
-        let event_loop = event_loop.clone().unbind();
-        let made = Arc::new(Mailbox { context, event_loop, ended: Mutex::default() });
-        all.insert(key, Arc::downgrade(&made));
-        made
+        let (bell, heard) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        heard.set_nonblocking(true)?;
+        let watched = heard.as_raw_fd();
+        let made = Arc::new(Mailbox {
+            context,
+            key,
+            event_loop: PyWeakrefReference::new(event_loop)?.into_any().cast_into::<PyWeakref>()?.unbind(),
+            waiting: Mutex::new(Waiting { ended: Vec::new(), rung: Instant::now() }),
+            bell,
+            heard,
+        });
+        let wake = Wake { mailbox: Arc::clone(&made) };
+        event_loop.call_method1(intern!(py, "add_reader"), (watched, wake))?;
+        self.lock().insert(key, Arc::downgrade(&made));
+        Ok(made)
     }
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        let key = self.event_loop.as_ptr() as usize;
-        let mut all = self.context.mailboxes.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.get(&key).is_some_and(|other| other.strong_count() == 0) {
-            all.remove(&key);
+        let mut all = self.context.mailboxes.lock();
+        if all.get(&self.key).is_some_and(|other| other.strong_count() == 0) {
+            all.remove(&self.key);
         }
     }
 }
 
 impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes something that has ended; the first one since the loop has looked wakes it.
-    fn put(self: &Arc<Self>, ended: Ended) {
-        let mut all = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(ended);
-        if all.len() > 1 {
-            return;
-        }
-        drop(all);
-        let mailbox = Arc::clone(self);
-        self.context.deliver(move |py| {
-            let wake = Wake { mailbox: Arc::clone(&mailbox) };
-            let woken = Py::new(py, wake).and_then(|wake| {
-                mailbox.event_loop.call_method1(py, intern!(py, "call_soon_threadsafe"), (wake,))
-            });
-            if woken.is_err() {
-                // The loop is closed: nobody can await these any more.
-                mailbox.take();
+    async fn put(self: &Arc<Self>, ended: Ended) {
+        let due = {
+            let mut waiting = self.lock();
+            waiting.ended.push(ended);
+            if waiting.ended.len() > 1 {
+                return;
             }
-        });
+            waiting.rung + PAUSE
+        };
+        // Rings also where this task is aborted meanwhile.
+        let _ring = Ring(self);
+        if Arc::strong_count(self) > MANY && due > Instant::now() {
+            sleep_until(due).await;
+        }
     }
 
     fn take(&self) -> Vec<Ended> {
-        std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.lock().ended)
+    }
+}
+
+/// Wakes the loop when it is dropped.
+struct Ring<'a>(&'a Mailbox);
+
+impl Drop for Ring<'_> {
+    fn drop(&mut self) {
+        self.0.lock().rung = Instant::now();
+        // Full means that the loop is about to look; a closed loop has nobody who awaits.
+        let _ = (&self.0.bell).write(&[0]);
     }
 }
 
@@ -98,6 +148,8 @@ struct Wake {
 #[pymethods]
 impl Wake {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        // First: what is put from now on rings again.
+        let _ = (&self.mailbox.heard).read(&mut [0; 64]);
         for Ended { future, finish } in self.mailbox.take() {
             let future = future.bind(py);
             // Cancelled meanwhile: the result is for nobody.
@@ -152,12 +204,12 @@ pub(super) fn awaitable<T: Send + 'static>(
         return Err(PyRuntimeError::new_err("the program is ending: no more calls can be made"));
     }
     let event_loop = running_loop(py)?;
-    let mailbox = context.mailboxes.of(context, &event_loop);
+    let mailbox = context.mailboxes.of(context, &event_loop)?;
     let awaited = event_loop.call_method0(intern!(py, "create_future"))?;
     let waiting = awaited.clone().unbind();
     let task = context.handle().spawn(async move {
         let outcome = future.await;
-        mailbox.put(Ended { future: waiting, finish: Box::new(move |py| finish(py, outcome)) });
+        mailbox.put(Ended { future: waiting, finish: Box::new(move |py| finish(py, outcome)) }).await;
     });
     let abort = Py::new(py, Abort { task: task.abort_handle() })?;
     awaited.call_method1(intern!(py, "add_done_callback"), (abort,))?;

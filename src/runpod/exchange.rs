@@ -76,6 +76,8 @@ impl Client {
             }
             self.read(response, ask.deadline).await
         };
+        // Pinned here: each wrapper would hold it twice.
+        let work = std::pin::pin!(work);
         let done = match ask.deadline.keep(timeout_at(limit, work)).await {
             Ok(Ok(done)) => done.map_err(about),
             Ok(Err(_)) => {
