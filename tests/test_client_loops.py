@@ -95,10 +95,13 @@ def test_results_that_end_together_wake_the_loop_once() -> None:
     woken = 0
 
     class Loop(asyncio.SelectorEventLoop):
-        def call_soon_threadsafe(self, *arguments: Any, **options: Any) -> Any:
-            nonlocal woken
-            woken += 1
-            return super().call_soon_threadsafe(*arguments, **options)
+        def add_reader(self, fd: Any, callback: Any, *arguments: Any) -> None:
+            def counted() -> None:
+                nonlocal woken
+                woken += 1
+                callback(*arguments)
+
+            super().add_reader(fd, counted)
 
     async def main() -> None:
         ended = _core.job_stream(("x",), "j", None)

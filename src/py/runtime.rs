@@ -84,9 +84,8 @@ pub(super) fn existing() -> Option<&'static Context> {
 
 impl Context {
     fn new() -> PyResult<Self> {
-        // One thread moves gigabytes a second; a second one mostly wakes the first.
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+            .worker_threads(2)
             .thread_name("flash-runtime")
             .enable_all()
             .build()?;
