@@ -15,13 +15,15 @@ async def handler(job):
     meet = wanted.get("meet", 0) if isinstance(wanted, dict) else 0
     running += 1
     most = running
-    if meet and running >= meet:
-        met.set()
-    if meet:
-        await asyncio.wait_for(met.wait(), 20)
-        most = meet
-    await asyncio.sleep(wanted.get("seconds", 0) if isinstance(wanted, dict) else 0)
-    running -= 1
+    try:
+        if meet and running >= meet:
+            met.set()
+        if meet:
+            await asyncio.wait_for(met.wait(), 20)
+            most = meet
+        await asyncio.sleep(wanted.get("seconds", 0) if isinstance(wanted, dict) else 0)
+    finally:  # A job that is cancelled ends, too.
+        running -= 1
     return {"echo": wanted, "pid": os.getpid(), "most": most}
 
 
