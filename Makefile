@@ -12,8 +12,9 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 OFFICIAL := 1.21.0
 OFFICIAL_JS := 1.1.2
+# The worker's modules are in it as text: some of them travel.
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src templates assets -type f 2>/dev/null) \
-  python/runpod_flash/worker/validation.py python/runpod_flash/worker/encoding.py
+  $(wildcard python/runpod_flash/worker/*.py)
 TORCH ?= torch
 # Tests that wait on processes overlap well; more than four only slow each other down.
 PYTEST_JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
