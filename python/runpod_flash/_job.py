@@ -107,9 +107,11 @@ class EndpointJob(Generic[T]):
         try:
             self._data = await self._ask("wait", timeout)
         except TimeoutError as error:
-            if timeout is None:
+            from .errors import DeadlineExceededError
+
+            if timeout is None or not isinstance(error, DeadlineExceededError):
                 raise
-            last = getattr(error, "last_status", None) or self._data.get("status", "UNKNOWN")
+            last = error.last_status or self._data.get("status", "UNKNOWN")
             text = f"job {self.id} did not complete within {timeout}s (last status: {last})"
             raise TimeoutError(text) from error
         return self
