@@ -7,14 +7,12 @@ use reqwest::{StatusCode, Url};
 
 use super::error::{ErrorKind, RunpodError};
 use super::retry::{Reach, Trouble};
-use super::urls::is_loopback;
+use super::urls::proxy_variable;
 
 /// Headers that name a request, in the order of how well Runpod's staff can find it.
 const REQUEST_IDS: [&str; 4] = ["x-request-id", "x-runpod-request-id", "request-id", "cf-ray"];
 /// The longest wait that is believed.
 const LONGEST: Duration = Duration::from_hours(24);
-/// Variables by which a proxy is named.
-const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Returns Runpod's ID of a request.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
@@ -85,10 +83,7 @@ fn unreachable_hint(error: &reqwest::Error, cause: &str) -> Option<String> {
     if cause.to_lowercase().contains("certificate") {
         return Some("set SSL_CERT_FILE to the file with the certificate of its authority".to_owned());
     }
-    let is_here = error.url().is_some_and(is_loopback);
-    let proxy = PROXIES.iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    // Its value may have a password.
-    proxy.filter(|_| !is_here).map(|name| {
+    error.url().and_then(proxy_variable).map(|(name, _)| {
         format!(
             "the way goes through the proxy that {name} names, unless NO_PROXY names the host: check both"
         )

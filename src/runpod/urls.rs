@@ -111,26 +111,30 @@ fn parse(name: &str, value: &str, default: &str) -> Result<String, RunpodError> 
 
 /// Returns the proxy that requests to a URL go through, as errors may show it: without what opens it.
 pub(super) fn proxy_of(url: &Url) -> Option<String> {
+    let (_, value) = proxy_variable(url)?;
+    let value = value.trim();
+    let proxy = Url::parse(value).ok().filter(Url::has_host);
+    let proxy = proxy.or_else(|| Url::parse(&format!("http://{value}")).ok())?;
+    let port = proxy.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}://{}{port}", proxy.scheme(), proxy.host_str()?))
+}
+
+/// Returns the variable that names the proxy of a URL, and its value, which may have a password.
+pub(super) fn proxy_variable(url: &Url) -> Option<(String, String)> {
     if is_loopback(url) {
         return None;
     }
     let name = if url.scheme() == "https" { "HTTPS_PROXY" } else { "HTTP_PROXY" };
-    let names = [name.to_lowercase(), name.to_owned(), "all_proxy".to_owned(), "ALL_PROXY".to_owned()];
-    let value = names.iter().filter_map(|name| env::var(name).ok()).find(|value| !value.trim().is_empty())?;
+    let order = [name.to_lowercase(), name.to_owned(), "all_proxy".to_owned(), "ALL_PROXY".to_owned()];
+    let mut found = order.into_iter().filter_map(|name| env::var(&name).ok().map(|value| (name, value)));
+    let named = found.find(|(_, value)| !value.trim().is_empty())?;
     let excepted = env::var("no_proxy").or_else(|_| env::var("NO_PROXY")).unwrap_or_default();
     let host = url.host_str().unwrap_or_default();
     let is_excepted = |rule: &str| {
         let rule = rule.trim().trim_start_matches('.');
         rule == "*" || !rule.is_empty() && (host == rule || host.ends_with(&format!(".{rule}")))
     };
-    if excepted.split(',').any(is_excepted) {
-        return None;
-    }
-    let value = value.trim();
-    let proxy = Url::parse(value).ok().filter(Url::has_host);
-    let proxy = proxy.or_else(|| Url::parse(&format!("http://{value}")).ok())?;
-    let port = proxy.port().map(|port| format!(":{port}")).unwrap_or_default();
-    Some(format!("{}://{}{port}", proxy.scheme(), proxy.host_str()?))
+    (!excepted.split(',').any(is_excepted)).then_some(named)
 }
 
 /// Returns the nearest `.env` and the variables of URLs that it sets, where it does: whoever wrote it
