@@ -1,4 +1,4 @@
-"""What kind of callable a function is."""
+"""What kind of callable a function is, and a call whose exception is a value."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ def is_async(function: Callable[..., Any]) -> bool:
     if not inspect.isroutine(function):
         function = type(function).__call__
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def outcome(job: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Run a job; its exception is a value, as a future cannot carry each of them."""
+    try:
+        return job(), None
+    except BaseException as error:
+        return None, error

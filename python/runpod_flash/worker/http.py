@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import loader
-from .routes import Routes, close_all, current_result, current_streams, scope_of
+from .functions import outcome
+from .routes import Exchange, Routes, close_all, current_result, current_streams, scope_of
 
 if TYPE_CHECKING:
     from .calls import Call, Calls
@@ -46,7 +47,7 @@ class HttpServer:
         head = call.head["input"]
         body = bytes(call.buffers[0]) if call.buffers else b""
         call.buffers = []
-        exchange = Exchange(self._calls, call, body)
+        exchange = ForwardedExchange(self._calls, call, body)
         current_result.set([])
         streams: list[Any] = []
         current_streams.set(streams)
@@ -63,29 +64,20 @@ class HttpServer:
 
     async def _run_sync(self, job: Callable[[], Any]) -> Any:
         """Run a sync function in a thread, as FastAPI does: others are answered meanwhile."""
-        run = partial(contextvars.copy_context().run, _outcome, job)
+        run = partial(contextvars.copy_context().run, outcome, job)
         result, error = await asyncio.get_running_loop().run_in_executor(self._calls.executor(), run)
         if error is not None:
             raise error
         return result
 
 
-class Exchange:
-    """The two ASGI channels of one request."""
+class ForwardedExchange(Exchange):
+    """One whose answer goes to the parent while it is made."""
 
     def __init__(self, calls: Calls, call: Call, body: bytes) -> None:
+        super().__init__(body)
         self._calls = calls
         self._call = call
-        self._body: bytes | None = body
-        self._ended = asyncio.Event()
-
-    async def receive(self) -> dict[str, Any]:
-        """Give the body once, then the end of the exchange."""
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._ended.wait()
-        return {"type": "http.disconnect"}
 
     async def send(self, message: Any) -> None:
         """Send a part of the answer."""
@@ -104,16 +96,8 @@ class Exchange:
 
     def end(self) -> None:
         """End the answer; what runs in the background goes on."""
-        self._ended.set()
+        self.ended.set()
         self._calls.finish(self._call, lambda: self._calls.link.answer(self._call.id, "http", []))
-
-
-def _outcome(job: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Run a job; its exception is a value, as a future cannot carry each of them."""
-    try:
-        return job(), None
-    except BaseException as error:
-        return None, error
 
 
 def _ping() -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core import dump_text, load_text
 from . import encoding, output, report
-from .functions import is_async
+from .functions import is_async, outcome
 from .modules import Modules
 from .packages import Packages
 from .report import RefusedError, failure
@@ -191,7 +191,7 @@ class Live:
         context = contextvars.copy_context()
 
         def run() -> tuple[Any, BaseException | None]:
-            return context.run(_outcome, job)
+            return context.run(outcome, job)
 
         loop = asyncio.get_running_loop()
         if self._has_main:
@@ -398,11 +398,3 @@ def _collected(function: Callable[[], Any]) -> Any:
     """Return a result that can be pickled: the items of a generator, in place of it."""
     result = function()
     return list(result) if hasattr(result, "__next__") and hasattr(result, "send") else result
-
-
-def _outcome(job: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Run a job; its exception is a value, as a future cannot carry each of them."""
-    try:
-        return job(), None
-    except BaseException as error:
-        return None, error

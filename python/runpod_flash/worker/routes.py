@@ -10,6 +10,7 @@ by with FastAPI, pydantic and the standard library.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import inspect
@@ -54,6 +55,23 @@ class BodyRoute(APIRoute):
             return await handle(await as_json(request))
 
         return handle_body
+
+
+class Exchange:
+    """What an ASGI app receives of one request."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+        #: Set once the answer is whole.
+        self.ended = asyncio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        """Give the body once, then the end of the exchange."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self.ended.wait()
+        return {"type": "http.disconnect"}
 
 
 class Routes:

@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .routes import Routes, close_all, current_result, current_streams, scope_of
+from .functions import outcome
+from .routes import Exchange, Routes, close_all, current_result, current_streams, scope_of
 
 #: Bytes of an answer's body: in base64 it must stay below what a load-balanced endpoint may answer.
 MOST = 22 << 20
@@ -30,12 +31,11 @@ class AnswerTooLargeError(Exception):
     """The answer does not fit, or never ends."""
 
 
-class Exchange:
-    """The two ASGI channels of one request; the answer is kept."""
+class KeptExchange(Exchange):
+    """One whose answer is kept."""
 
     def __init__(self, body: bytes) -> None:
-        self._body: bytes | None = body
-        self._ended = asyncio.Event()
+        super().__init__(body)
         self.head: dict[str, Any] = {"status": 500, "headers": []}
         self.pieces: list[bytes] = []
         self._size = 0
@@ -43,15 +43,7 @@ class Exchange:
     @property
     def is_ended(self) -> bool:
         """Whether the answer is whole."""
-        return self._ended.is_set()
-
-    async def receive(self) -> dict[str, Any]:
-        """Give the body once, then the end of the exchange."""
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._ended.wait()
-        return {"type": "http.disconnect"}
+        return self.ended.is_set()
 
     async def send(self, message: Any) -> None:
         """Keep a part of the answer."""
@@ -68,7 +60,7 @@ class Exchange:
                 raise AnswerTooLargeError(TOO_MUCH)
             self.pieces.append(piece)
             if not message.get("more_body", False):
-                self._ended.set()
+                self.ended.set()
 
 
 async def answer(method: str, path: str, function: Callable[..., Any], head: str, body: bytes) -> bytes:
@@ -79,7 +71,7 @@ async def answer(method: str, path: str, function: Callable[..., Any], head: str
     """
     request = json.loads(head)
     request["headers"] = [(name, value.encode("latin-1")) for name, value in request["headers"]]
-    exchange = Exchange(body)
+    exchange = KeptExchange(body)
     current_result.set([])
     streams: list[Any] = []
     current_streams.set(streams)
@@ -111,15 +103,7 @@ def _complete_models(names: dict[str, Any]) -> None:
 async def _run_sync(job: Callable[[], Any]) -> Any:
     """Run a sync function in a thread, as FastAPI does."""
     context = contextvars.copy_context()
-    result, error = await asyncio.to_thread(context.run, _outcome, job)
+    result, error = await asyncio.to_thread(context.run, outcome, job)
     if error is not None:
         raise error
     return result
-
-
-def _outcome(job: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Run a job; its exception is a value, as a future cannot carry each of them."""
-    try:
-        return job(), None
-    except BaseException as error:
-        return None, error
