@@ -398,7 +398,7 @@ def pickled(value: Any) -> tuple[int, dict[str, str], Any]:
 
 async def execute(timeout: float | None = None) -> Any:
     head = json.dumps({"function_name": "f", "function_code": "def f(): return 1"})
-    return await _core.live_execute("ep", "f", head, (), {}, None, timeout)
+    return await _core.live_call("ep", "f", head, (), {}, None, timeout, is_balanced=True)
 
 
 EXECUTE = ("POST /execute", "Bearer rpa_TEST")

@@ -42,7 +42,6 @@ __all__ = [
     "live_call",
     "live_check",
     "live_ensure",
-    "live_execute",
     "live_submit",
     "live_wait",
     "load_text",
@@ -200,6 +199,7 @@ def live_call(
     kwargs: dict[str, Any],
     constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
     timeout: float | None = None,
+    is_balanced: bool = False,
 ) -> Awaitable[tuple[Any, str | None]]: ...
 def live_check(
     name: str,
@@ -208,15 +208,6 @@ def live_check(
     kwargs: dict[str, Any],
     constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
 ) -> None: ...
-def live_execute(
-    endpoint: str,
-    name: str,
-    head: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    constructor: tuple[tuple[Any, ...], dict[str, Any]] | None,
-    timeout: float | None = None,
-) -> Awaitable[tuple[Any, str | None]]: ...
 def live_submit(
     endpoint: str,
     name: str,

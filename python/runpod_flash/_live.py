@@ -44,13 +44,12 @@ async def call(
     shipment = shipped(target, homes((args, kwargs, constructor)))
     name = shipment.name if method is None else f"{shipment.name}.{method}"
     found = None if constructor is None else (constructor[0], constructor[1])
-    send = _core.live_execute if _is_balanced(endpoint) else _core.live_call
-
+    is_balanced = _is_balanced(endpoint)
     if place is None and endpoint not in _made:
-        _core.live_check(name, "balanced" if _is_balanced(endpoint) else "runsync", args, kwargs, found)
+        _core.live_check(name, "balanced" if is_balanced else "runsync", args, kwargs, found)
 
     def sent(place: str, head: dict[str, Any]) -> Awaitable[Any]:
-        return send(place, name, json.dumps(head), args, kwargs, found, timeout)
+        return _core.live_call(place, name, json.dumps(head), args, kwargs, found, timeout, is_balanced)
 
     with _written_here(shipment):
         value, stdout = await _sent(endpoint, shipment, method, constructor, sent, place)

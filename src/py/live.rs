@@ -93,12 +93,13 @@ pub(super) fn json_adapter(name: &str, method: Option<&str>, version: &str) -> S
     ship::json_adapter(name, method, version)
 }
 
-/// Calls a live endpoint; the awaitable gives `(value, stdout)`. The job goes with the awaitable.
+/// Calls a live endpoint; the awaitable gives `(value, stdout)`. The job goes with the awaitable; a
+/// load-balanced endpoint makes none, and is called by `/execute`.
 ///
 /// `head` is JSON: the `FunctionRequest` without its arguments. What the function raised is told to
 /// `runpod_flash._live.failed`, which makes the exception.
 #[pyfunction]
-#[pyo3(signature = (endpoint, name, head, args, kwargs, constructor, timeout=None))]
+#[pyo3(signature = (endpoint, name, head, args, kwargs, constructor, timeout=None, is_balanced=false))]
 #[expect(clippy::too_many_arguments, reason = "one call from one place in Python")]
 pub(super) fn live_call<'py>(
     py: Python<'py>,
@@ -109,13 +110,16 @@ pub(super) fn live_call<'py>(
     kwargs: &Bound<'py, PyDict>,
     constructor: Option<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>,
     timeout: Option<f64>,
+    is_balanced: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let request = request_of(&name, head, args, kwargs, constructor)?;
     let client = client(py)?;
     let (options, reader) = options(timeout)?;
     let call = async move {
-        let reference = EndpointRef::Id(endpoint);
-        client.call(&reference, &request.into_job(), &options).await
+        if is_balanced {
+            return client.execute(&endpoint, &request.into_execute(), &options).await;
+        }
+        client.call(&EndpointRef::Id(endpoint), &request.into_job(), &options).await
     };
     completion::awaitable(py, call, move |py, outcome| finish(py, &name, outcome, &reader))
 }
@@ -139,27 +143,6 @@ pub(super) fn live_check(
     drop(body);
     buffer::release_waiting(py);
     fits
-}
-
-/// Calls a live load-balanced endpoint by `/execute`; else as [`live_call`].
-#[pyfunction]
-#[pyo3(signature = (endpoint, name, head, args, kwargs, constructor, timeout=None))]
-#[expect(clippy::too_many_arguments, reason = "one call from one place in Python")]
-pub(super) fn live_execute<'py>(
-    py: Python<'py>,
-    endpoint: String,
-    name: String,
-    head: &str,
-    args: &Bound<'py, PyTuple>,
-    kwargs: &Bound<'py, PyDict>,
-    constructor: Option<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>,
-    timeout: Option<f64>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let request = request_of(&name, head, args, kwargs, constructor)?;
-    let client = client(py)?;
-    let (options, reader) = options(timeout)?;
-    let call = async move { client.execute(&endpoint, &request.into_execute(), &options).await };
-    completion::awaitable(py, call, move |py, outcome| finish(py, &name, outcome, &reader))
 }
 
 /// Submits a call to a live endpoint; the awaitable gives the job's ID.

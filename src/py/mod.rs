@@ -56,8 +56,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::live::{
-        decorated_on, json_adapter, list_adapter, live_call, live_check, live_ensure, live_execute,
-        live_submit, live_wait, ship_source, with_callees,
+        decorated_on, json_adapter, list_adapter, live_call, live_check, live_ensure, live_submit, live_wait,
+        ship_source, with_callees,
     };
     #[pymodule_export]
     use super::live_provision::{endpoint_input, forget_endpoint, provision};
