@@ -169,6 +169,13 @@ def official_endpoint(platform: Platform, official_python: Official) -> Callable
     return endpoint
 
 
+@pytest.fixture
+def account(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process's calls go to the platform."""
+    for name, value in platform.variables.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope="session")
 def node(session_environment: dict[str, str]) -> Node:
     """Programs that use the official JavaScript client."""

@@ -7,8 +7,10 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+import pytest
 
 DONE = b'{"id":"j1","status":"COMPLETED","output":{"n":42}}'
 RUNS = b'{"id":"j1","status":"IN_PROGRESS"}'
@@ -133,3 +135,22 @@ class Server:
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
+
+
+#: Starts a server with its script.
+Serve = Callable[[Callable[[str, int], Act | str]], Server]
+
+
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Give what starts servers and points this process at the latest; they end with the test."""
+    servers: list[Server] = []
+
+    def start(script: Callable[[str, int], Act | str]) -> Server:
+        servers.append(Server(script))
+        for name, value in servers[-1].environment.items():
+            monkeypatch.setenv(name, value)
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -8,13 +8,13 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import pytest
-from platform_support import Endpoint, Platform, until
+from platform_support import Endpoint, Official, Platform, until
 from runpod_flash import _core
 
 IMAGE = "runpod/flash-cpu:py3.12-latest"
@@ -152,3 +152,13 @@ def official_client(
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
+
+
+def echoing_endpoint(worker: str, platform: Platform, official: Path, packages: str) -> Iterator[Endpoint]:
+    """Give a live endpoint of the official worker or of a Flash image, that finds `packages` too."""
+    if worker == "official worker":
+        endpoint = platform.create(Official(official, {}).worker("live_payloads"), env={"PACKAGES": packages})
+    else:
+        endpoint = platform.create(image=IMAGE, env={"PYTHONPATH": packages})
+    yield endpoint
+    endpoint.delete()

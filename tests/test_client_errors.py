@@ -8,28 +8,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from misbehaving import RUNS, Act, Server, answer, hang, refuse
+from misbehaving import RUNS, Act, Serve, answer, hang, refuse, serving
 from platform_support import Platform, Scripted
 from runpod_flash import Endpoint, _core, errors
 
-Serve = Callable[[Callable[[str, int], Act | str]], Server]
 HEAD = json.dumps({"function_name": "f", "function_code": "def f(): pass"})
 
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Start a server and point this process at it."""
-    servers: list[Server] = []
-
-    def start(script: Callable[[str, int], Act | str]) -> Server:
-        servers.append(Server(script))
-        for name, value in servers[-1].environment.items():
-            monkeypatch.setenv(name, value)
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+    yield from serving(monkeypatch)
 
 
 def ended(status: str, **fields: Any) -> Act:

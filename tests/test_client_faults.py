@@ -13,28 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from misbehaving import DONE, RUNS, Act, Server, answer, cut_off, dribble, hang, refuse, reset
+from misbehaving import DONE, RUNS, Act, Serve, answer, cut_off, dribble, hang, refuse, reset, serving
 from platform_support import Platform
 from runpod_flash import Endpoint, EndpointJob, errors
 from support import FLASH
-
-Serve = Callable[[Callable[[str, int], Act | str]], Server]
 
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Start a server and point this process at it."""
-    servers: list[Server] = []
-
-    def start(script: Callable[[str, int], Act | str]) -> Server:
-        servers.append(Server(script))
-        for name, value in servers[-1].environment.items():
-            monkeypatch.setenv(name, value)
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+    yield from serving(monkeypatch)
 
 
 def runsync(timeout: float = 60) -> EndpointJob[Any]:

@@ -14,8 +14,8 @@ from typing import Any
 import cloudpickle
 import pytest
 from payload_kinds import ECHO, KINDS, difference, groups, made
-from payload_support import IMAGE, live, official_client
-from platform_support import Endpoint, Official, Platform
+from payload_support import echoing_endpoint, live, official_client
+from platform_support import Endpoint, Platform
 from runpod_flash import _core
 
 HERE = Path(__file__).resolve().parent
@@ -35,23 +35,10 @@ def test_a_value_arrives_as_cloudpickle_sends_it(kind: str) -> None:
     assert difference(expected, _core.load_text(base64.b64encode(cloudpickle.dumps(value)).decode())) is None
 
 
-@pytest.fixture
-def account(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process's calls go to the platform."""
-    for name, value in platform.variables.items():
-        monkeypatch.setenv(name, value)
-
-
 @pytest.fixture(scope="module", params=["official worker", "Flash image"])
 def echoing(request: pytest.FixtureRequest, platform: Platform, official: Path) -> Iterator[Endpoint]:
     """A live endpoint: official `runpod` with stock cloudpickle, or this package's worker."""
-    if request.param == "official worker":
-        command = Official(official, {}).worker("live_payloads")
-        endpoint = platform.create(command, env={"PACKAGES": PACKAGES})
-    else:
-        endpoint = platform.create(image=IMAGE, env={"PYTHONPATH": PACKAGES})
-    yield endpoint
-    endpoint.delete()
+    yield from echoing_endpoint(request.param, platform, official, PACKAGES)
 
 
 async def test_every_kind_goes_to_a_worker_and_comes_back(echoing: Endpoint, account: None) -> None:

@@ -21,8 +21,19 @@ import tensor_kinds
 import torch
 from payload_memory import BESIDE
 from payload_memory import server as memory_server
-from payload_support import IMAGE, Server, call, eventually, is_pinned, job, live, official_client, returned, serving
-from platform_support import Endpoint, Official, Platform
+from payload_support import (
+    Server,
+    call,
+    echoing_endpoint,
+    eventually,
+    is_pinned,
+    job,
+    live,
+    official_client,
+    returned,
+    serving,
+)
+from platform_support import Endpoint, Platform
 from runpod_flash import _core, _tensors
 from tensor_kinds import ECHO, KINDS, ONLY_OURS, difference, groups, made
 
@@ -104,22 +115,10 @@ async def test_memory_of_a_tensor_is_held_while_it_is_sent(server: Server, end: 
     await eventually(lambda: not is_pinned(mark) and gone() is None)
 
 
-@pytest.fixture
-def account(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process's calls go to the platform."""
-    for name, value in platform.variables.items():
-        monkeypatch.setenv(name, value)
-
-
 @pytest.fixture(scope="module", params=["official worker", "Flash image"])
 def echoing(request: pytest.FixtureRequest, platform: Platform, official: Path) -> Iterator[Endpoint]:
     """A live endpoint: official `runpod` with stock cloudpickle and torch, or this package's worker."""
-    if request.param == "official worker":
-        endpoint = platform.create(Official(official, {}).worker("live_payloads"), env={"PACKAGES": PACKAGES})
-    else:
-        endpoint = platform.create(image=IMAGE, env={"PYTHONPATH": PACKAGES})
-    yield endpoint
-    endpoint.delete()
+    yield from echoing_endpoint(request.param, platform, official, PACKAGES)
 
 
 ARRIVED = """

@@ -19,16 +19,8 @@ fn options(cancel_when_dropped: bool) -> CallOptions {
     CallOptions { cancel_when_dropped, ..CallOptions::default() }
 }
 
-#[rstest]
-#[case::while_it_is_submitted("runsync", true)]
-#[case::while_it_is_submitted_unasked("runsync", false)]
-#[case::while_it_runs("status-sync", true)]
-#[case::while_it_runs_unasked("status-sync", false)]
-#[tokio::test]
-async fn dropped_call_cancels_its_job_where_that_is_asked(
-    #[case] when: &'static str,
-    #[case] is_asked: bool,
-) {
+/// A server that holds a request of this kind, and a submission until the gate opens.
+async fn held(when: &'static str) -> (Server, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let script_gate = Arc::clone(&gate);
     let server = Server::start(move |request, _| match request.kind() {
@@ -40,6 +32,20 @@ async fn dropped_call_cancels_its_job_where_that_is_asked(
         _ => json(CANCELLED),
     })
     .await;
+    (server, gate)
+}
+
+#[rstest]
+#[case::while_it_is_submitted("runsync", true)]
+#[case::while_it_is_submitted_unasked("runsync", false)]
+#[case::while_it_runs("status-sync", true)]
+#[case::while_it_runs_unasked("status-sync", false)]
+#[tokio::test]
+async fn dropped_call_cancels_its_job_where_that_is_asked(
+    #[case] when: &'static str,
+    #[case] is_asked: bool,
+) {
+    let (server, gate) = held(when).await;
     let (client, payload, options) = (server.client(), Payload::json("{}"), options(is_asked));
     let ep = endpoint();
     tokio::select! {
@@ -249,17 +255,7 @@ async fn memory_is_released_while_the_id_of_a_dropped_job_is_waited_for() {
 #[case::while_it_runs("status-sync")]
 #[tokio::test]
 async fn end_of_the_process_cancels_the_jobs_that_go_with_their_calls(#[case] when: &'static str) {
-    let gate = Arc::new(Semaphore::new(0));
-    let script_gate = Arc::clone(&gate);
-    let server = Server::start(move |request, _| match request.kind() {
-        "runsync" if when == "runsync" => {
-            Act::AnswerAt(Arc::clone(&script_gate), r#"{"id":"j1","status":"IN_QUEUE"}"#.to_owned())
-        }
-        "runsync" => json(r#"{"id":"j1","status":"IN_QUEUE"}"#),
-        "status-sync" => Act::Hang,
-        _ => json(CANCELLED),
-    })
-    .await;
+    let (server, gate) = held(when).await;
     let (client, ep, options) = (server.client(), endpoint(), options(true));
     let payload = Payload::json("{}");
     let call = client.call(&ep, &payload, &options);
